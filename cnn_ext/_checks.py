@@ -1,0 +1,71 @@
+"""Argument checks shared by the public functions: each names the argument, what came and what was wanted."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from .errors import DTypeError, ShapeError
+
+FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int; bools, floats and strings are a DTypeError, out of range a ValueError."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise DTypeError(f"{name} must be an int, got {type(value).__name__}")
+    value = int(value)
+    if value < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{name} must be <= {maximum}, got {value}")
+    return value
+
+
+def check_real(name: str, value: Any, interval: str) -> float:
+    """Return `value` as a float inside `interval`, written as in mathematics: "(0, inf)", "[0, 1)"."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise DTypeError(f"{name} must be a number, got {type(value).__name__}")
+    value = float(value)
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = value > low or (interval[0] == "[" and value == low)
+    below = value < high or (interval[-1] == "]" and value == high)
+    if math.isnan(value) or not (above and below):
+        raise ValueError(f"{name} must be in {interval}, got {value}")
+    return value
+
+
+def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    """Return `dtype` as float32 or float64 in native byte order, or raise DTypeError."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"{name} must be float32 or float64, got {dtype!r}") from error
+    if found not in FLOAT_DTYPES:
+        raise DTypeError(f"{name} must be float32 or float64, got {found}")
+    return found
+
+
+def check_image_shape(name: str, shape: Any) -> tuple[int, int, int]:
+    """Return `shape` as a tuple (C, H, W) of ints >= 1."""
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ShapeError(f"{name} must be a tuple (C, H, W), got {shape!r}")
+    channels, height, width = (check_int(f"{name}[{axis}]", size, 1) for axis, size in enumerate(shape))
+    return channels, height, width
+
+
+def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return `x` if it is a plain float32 or float64 ndarray of `ndim` axes (of any layout and byte order)."""
+    if not isinstance(x, np.ndarray):
+        raise DTypeError(f"{name} must be a numpy.ndarray, got {type(x).__name__}")
+    if isinstance(x, np.ma.MaskedArray):
+        raise DTypeError(f"{name} must be a plain numpy.ndarray, got a masked array")
+    if x.dtype.newbyteorder("=") not in FLOAT_DTYPES:
+        raise DTypeError(f"{name} must be float32 or float64, got {x.dtype}")
+    if ndim is not None and x.ndim != ndim:
+        axes = {4: " (N, C, H, W)", 2: " (rows, columns)"}.get(ndim, "")
+        raise ShapeError(f"{name} must be {ndim}-D{axes}, got {x.ndim}-D {x.shape}")
+    return x

@@ -1,0 +1,37 @@
+"""The exceptions of cnn_ext: one base class, and each also the built-in exception a caller would expect."""
+
+
+class CnnExtError(Exception):
+    """Base class of every exception defined by cnn_ext."""
+
+
+class ShapeError(CnnExtError, ValueError):
+    """An array or a geometry has the wrong shape or size."""
+
+
+class DTypeError(CnnExtError, TypeError):
+    """An argument has the wrong type, or an array the wrong dtype."""
+
+
+class DataFormatError(CnnExtError, ValueError):
+    """A data file is not what it should be; the message names the path and what was found."""
+
+
+class UnsafePickleError(DataFormatError):
+    """A pickle asks for something other than plain arrays; nothing of it was executed."""
+
+
+class CheckpointError(CnnExtError, RuntimeError):
+    """A weights or checkpoint file cannot be used."""
+
+
+class CheckpointCorruptError(CheckpointError):
+    """A weights or checkpoint file is damaged: truncated, altered or not of this format."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """A weights or checkpoint file is sound but belongs to something else."""
+
+
+class NonFiniteError(CnnExtError, ArithmeticError):
+    """A NaN or an infinity where only finite numbers make sense; the message names the place."""
