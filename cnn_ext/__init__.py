@@ -1,0 +1,87 @@
+"""cnn_ext: small convolutional networks, trained on an ordinary CPU.
+
+The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -> `loss` -> `optimizers` ->
+`training`. `kernels` holds the compiled loops as plain functions on NumPy arrays, `reference` their twins in NumPy.
+"""
+
+from ._version import __version__
+from .batches import get_minibatches
+from .callbacks import Callback
+from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
+from .errors import (
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointMismatchError,
+    CnnExtError,
+    DataFormatError,
+    DTypeError,
+    NonFiniteError,
+    ShapeError,
+    UnsafePickleError,
+)
+from .layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, Layer, Maxpool, ReLU, Sigmoid, Tanh
+from .loss import SoftmaxLoss, accuracy, softmax
+from .models import make_cifar10_cnn, make_mnist_cnn
+from .network import NeuralNet
+from .optimizers import SGD, AdaGrad, Adam, RMSProp
+from .regularization import (
+    delta_l1_regularization,
+    delta_l2_regularization,
+    l1_regularization,
+    l2_regularization,
+)
+from .solvers import adagrad, adam, rmsprop, sgd, sgd_momentum
+from .threads import get_num_threads, set_num_threads
+from .training import History, fit
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "BatchNorm",
+    "Callback",
+    "CheckpointCorruptError",
+    "CheckpointError",
+    "CheckpointMismatchError",
+    "CnnExtError",
+    "Conv",
+    "DTypeError",
+    "DataFormatError",
+    "Dropout",
+    "Flatten",
+    "FullyConnected",
+    "History",
+    "Layer",
+    "Maxpool",
+    "NeuralNet",
+    "NonFiniteError",
+    "RMSProp",
+    "ReLU",
+    "ShapeError",
+    "Sigmoid",
+    "SoftmaxLoss",
+    "Tanh",
+    "UnsafePickleError",
+    "__version__",
+    "accuracy",
+    "adagrad",
+    "adam",
+    "delta_l1_regularization",
+    "delta_l2_regularization",
+    "fit",
+    "get_minibatches",
+    "get_num_threads",
+    "l1_regularization",
+    "l2_regularization",
+    "load_cifar10",
+    "load_fashion_mnist",
+    "load_mnist",
+    "make_cifar10_cnn",
+    "make_mnist_cnn",
+    "one_hot_encode",
+    "rmsprop",
+    "set_num_threads",
+    "sgd",
+    "sgd_momentum",
+    "softmax",
+]

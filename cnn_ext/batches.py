@@ -1,0 +1,74 @@
+"""Minibatches: the images of an epoch in a given order, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_int
+from .errors import ShapeError
+from .initializers import RngLike, as_generator
+from .layers.base import Array
+
+
+class Minibatches(Sequence[tuple[Array, Array]]):
+    """A sequence of batches (X, y), each gathered when it is asked for.
+
+    Parameters
+    ----------
+    X, y : array-likes of the same length
+        `X` may be anything that can be indexed by an array of row numbers, such as `ScaledImages`.
+    minibatch_size : int
+        Rows of each batch; the last one may be shorter.
+    order : array of int
+        The row numbers, in the order in which they come.
+    """
+
+    def __init__(self, X: Any, y: Array, minibatch_size: int, order: Array) -> None:
+        self._X, self._y, self._size, self._order = X, y, minibatch_size, order
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._size)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        rows = self._order[index * self._size : (index + 1) * self._size]
+        return self._X[rows], self._y[rows]
+
+
+def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True, rng: RngLike = None) -> Minibatches:
+    """Cut images and labels into batches, the last one possibly shorter.
+
+    Parameters
+    ----------
+    X : array, shape (N, ...)
+    y : array, shape (N,)
+    minibatch_size : int
+        Images in a batch, >= 1.
+    shuffle : bool
+        Whether the images come in random order, rather than as they are.
+    rng : numpy.random.Generator, int or None
+        Draws the order.
+
+    Returns
+    -------
+    Minibatches
+        A sequence of tuples (X, y), gathered when they are asked for.
+
+    Raises
+    ------
+    ShapeError
+        X and y of different lengths.
+    ValueError, DTypeError
+        `minibatch_size` that is not an int >= 1.
+    """
+    minibatch_size = check_int("minibatch_size", minibatch_size, 1)
+    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
+    if len(X) != len(y):
+        raise ShapeError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+    order = as_generator(rng).permutation(len(X)) if shuffle else np.arange(len(X))
+    return Minibatches(X, y, minibatch_size, order)

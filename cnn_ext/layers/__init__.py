@@ -1,0 +1,18 @@
+"""The layers a network is made of, one family a file."""
+
+from .activation import ReLU, Sigmoid, Tanh
+from .base import Layer
+from .conv import Conv
+from .dense import FullyConnected
+from .dropout import Dropout
+from .norm import BatchNorm
+from .pool import Maxpool
+from .shape import Flatten
+
+LAYER_TYPES: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (BatchNorm, Conv, Dropout, Flatten, FullyConnected, Maxpool, ReLU, Sigmoid, Tanh)
+}
+"""Every layer of the package by name: what a saved model may be made of."""
+
+__all__ = ["LAYER_TYPES", "BatchNorm", "Conv", "Dropout", "Flatten", "FullyConnected", "Layer", "Maxpool", "ReLU", "Sigmoid", "Tanh"]

@@ -1,0 +1,150 @@
+"""What all layers share: parameters by name, and the checks around a forward and a backward pass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._checks import FLOAT_DTYPES, check_real
+from ..errors import DTypeError, ShapeError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
+
+
+class Layer(ABC):
+    """One step of a network: `forward` computes, `backward` gives the gradients.
+
+    A layer of one's own need not inherit from this class: it needs `params` (a list of arrays, may be
+    empty), `forward(X)` and `backward(dout) -> (dX, [gradients of params])`.
+
+    Attributes
+    ----------
+    params : list of ndarray
+        The trained arrays, in the order of `param_names`. Optimizers update them in place; the named
+        attributes (`layer.W`) read and write this list.
+    buffers : list of ndarray
+        Arrays that belong to the layer's state but are not trained, in the order of `buffer_names`.
+    input_shape : tuple of int or None
+        Shape of one input, without the batch axis; None where any shape will do.
+    """
+
+    param_names: ClassVar[tuple[str, ...]] = ()
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+    config_names: ClassVar[tuple[str, ...]] = ()
+    """The constructor's arguments that define the layer, each kept in the attribute of that name."""
+
+    input_shape: Shape | None = None
+
+    def __init__(self) -> None:
+        self.params: list[Array] = []
+        self.buffers: list[Array] = []
+        self._last_output: tuple[Shape, np.dtype[Any]] | None = None
+
+    @abstractmethod
+    def forward(self, X: Array, training: bool = True) -> Array:
+        """Compute the layer's output; with `training`, keep what `backward` will need."""
+
+    @abstractmethod
+    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
+        """Return the gradients of the input and of `params`, given the gradient `dout` of the last output."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape of one output for one input of `shape` (both without the batch axis)."""
+        return shape
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON can hold them: `type(layer)(**config)` is its like."""
+        values = {name: getattr(self, name) for name in self.config_names}
+        return {name: value.name if isinstance(value, np.dtype) else value for name, value in values.items()}
+
+    @classmethod
+    def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:
+        """Return the shape of each parameter and buffer of a layer of this `config`, without making it."""
+        return {}
+
+    def state(self) -> dict[str, Array]:
+        """Return the parameters and buffers by name: the arrays themselves, not copies."""
+        return {name: getattr(self, name) for name in (*self.param_names, *self.buffer_names)}
+
+    def _note_output(self, out: Array, training: bool) -> None:
+        """Note what a gradient must look like; after inference, there is nothing to go back from."""
+        self._last_output = (out.shape, out.dtype) if training else None
+
+    def _check_gradient(self, dout: Any) -> Array:
+        """Return `dout` as an array like the last output, or raise before anything is computed."""
+        if self._last_output is None:
+            raise RuntimeError("backward() called before forward(): it needs a forward pass with training=True first")
+        shape, dtype = self._last_output
+        dout = as_float_array("dout", dout, dtype)
+        if dout.shape != shape:
+            raise ShapeError(f"dout {dout.shape} does not match last forward output {shape}")
+        return dout
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class ArrayOf:
+    """A named attribute that reads and writes one entry of `layer.params` or `layer.buffers`.
+
+    Reading gives the array itself. Assigning stores a copy in the layer's dtype, so that attribute and list
+    never part and the caller's array is never trained by accident.
+    """
+
+    def __init__(self, list_name: str, index: int) -> None:
+        self.list_name = list_name
+        self.index = index
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        return self if layer is None else getattr(layer, self.list_name)[self.index]
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        arrays = getattr(layer, self.list_name)
+        current = arrays[self.index]
+        name = f"{type(layer).__name__}.{self.name}"
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise DTypeError(f"{name} must be an array of real numbers, got {array.dtype}")
+        if array.shape != current.shape:
+            raise ShapeError(f"{name} must have shape {current.shape}, got {array.shape}")
+        arrays[self.index] = np.array(array, dtype=current.dtype, order="C")
+
+
+class NumberIn:
+    """A number attribute that stays inside an interval, written as in mathematics: "(0, inf)"."""
+
+    def __init__(self, interval: str) -> None:
+        self.interval = interval
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        return self if layer is None else layer.__dict__[self.name]
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        layer.__dict__[self.name] = check_real(self.name, value, self.interval)
+
+
+def as_float_array(name: str, X: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return `X` as a float array in native byte order: of `dtype`, or for None of its own precision.
+
+    Integers are refused rather than converted: pixels in 0..255 would train badly without a word.
+    """
+    array = np.asarray(X)
+    if array.dtype.kind in "iu":
+        raise DTypeError(
+            f"{name} must be float32 or float64, got {array.dtype}: "
+            f"scale it first, for instance {name}.astype(np.float32) / 255"
+        )
+    native = array.dtype.newbyteorder("=")
+    if native not in FLOAT_DTYPES:
+        raise DTypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    return array.astype(dtype or native, copy=False)

@@ -1,0 +1,86 @@
+"""The fully connected layer: every output is a weighted sum of all inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._checks import check_float_dtype, check_int
+from ..errors import ShapeError
+from ..initializers import RngLike, he_normal
+from .base import Array, ArrayOf, Layer, Shape, as_float_array
+
+
+class FullyConnected(Layer):
+    """X @ W + b.
+
+    Parameters
+    ----------
+    in_size, out_size : int
+        Numbers of inputs and outputs.
+    dtype : numpy dtype
+        float32 or float64: of the weights, and what the layer computes in.
+    rng : numpy.random.Generator, int or None
+        Draws the initial weights (He's normal distribution; biases start at zero).
+
+    Attributes
+    ----------
+    W : ndarray, shape (in_size, out_size)
+    b : ndarray, shape (out_size,)
+
+    Raises
+    ------
+    ValueError, DTypeError
+        A size that is not a positive int, a dtype that is not float32 or float64.
+
+    References
+    ----------
+    Rumelhart, Hinton, Williams: Learning representations by back-propagating errors. Nature 323, 1986.
+    """
+
+    param_names = ("W", "b")
+    config_names = ("in_size", "out_size", "dtype")
+
+    W = ArrayOf("params", 0)
+    b = ArrayOf("params", 1)
+
+    def __init__(self, in_size: int, out_size: int, *, dtype: Any = np.float32, rng: RngLike = None) -> None:
+        super().__init__()
+        self.in_size = check_int("in_size", in_size, 1)
+        self.out_size = check_int("out_size", out_size, 1)
+        self.dtype = check_float_dtype("dtype", dtype)
+        self.input_shape = (self.in_size,)
+        shapes = self.state_shapes(self.config())
+        self.params = [he_normal(shapes["W"], self.in_size, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
+        self._X: Any = None
+
+    @classmethod
+    def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:
+        return {"W": (config["in_size"], config["out_size"]), "b": (config["out_size"],)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (self.out_size,)
+
+    def forward(self, X: Array, training: bool = True) -> Array:
+        """Return X @ W + b, shape (N, out_size), for X of shape (N, in_size).
+
+        With `training`, X itself is kept for `backward`, not a copy: do not change it in between.
+        """
+        X = as_float_array("X", X, self.dtype)
+        if X.ndim != 2 or X.shape[1] != self.in_size:
+            raise ShapeError(f"FullyConnected expects X of shape (N, {self.in_size}), got {X.shape}")
+        out = X @ self.W + self.b
+        self._X = X if training else None
+        self._note_output(out, training)
+        return out
+
+    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
+        """Return (dX, [dW, db]) for the gradient `dout`, shape (N, out_size)."""
+        gradients = self.parameter_gradients(dout)
+        return as_float_array("dout", dout, self.dtype) @ self.W.T, gradients
+
+    def parameter_gradients(self, dout: Array) -> list[Array]:
+        """Return [dW, db] alone: all that the first layer of a network needs."""
+        dout = self._check_gradient(dout)
+        return [self._X.T @ dout, dout.sum(axis=0)]

@@ -1,0 +1,246 @@
+"""NeuralNet: a list of layers and a loss; images in, classes or gradients out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_real
+from .errors import CheckpointError, CheckpointMismatchError, ShapeError
+from .layers import Conv, FullyConnected
+from .layers.base import Array, Shape, as_float_array
+from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
+from .regularization import delta_l2_regularization, l2_regularization
+from .saving import read_network, write_network
+from .summary import summary_table
+
+INFERENCE_CHUNK = 128
+"""Images that go through the network at a time in inference: bounds its memory."""
+
+
+class NeuralNet:
+    """A feed-forward network.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+        First layer first: the package's own, or any object with `params`, `forward(X)` and
+        `backward(dout) -> (dX, grads)`.
+    loss_func : callable
+        Takes (scores (N, C), labels (N,)) and returns (mean loss, gradient of the scores).
+    l2 : float
+        Strength of the L2 penalty in `train_step`, >= 0; 0 for none.
+
+    Attributes
+    ----------
+    layers : list
+        May be changed; it is read anew at each call.
+    dtype : numpy dtype
+        Precision of the first layer with parameters; inputs are converted to it.
+
+    Raises
+    ------
+    ShapeError
+        A layer whose input shape is not what the layer before it gives.
+    ValueError, DTypeError
+        `l2` negative or not a number; no layers.
+    """
+
+    def __init__(
+        self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001
+    ) -> None:
+        self.layers = list(layers)
+        if not self.layers:
+            raise ValueError("layers must hold at least one layer, got none")
+        self.loss_func = loss_func
+        self.l2 = check_real("l2", l2, "[0, inf)")
+        self.shapes()
+
+    @property
+    def params(self) -> list[list[Array]]:
+        """The parameters of each layer, first layer first: the lists themselves."""
+        return [layer.params for layer in self.layers]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        first = next((param for params in self.params for param in params), None)
+        return np.dtype(np.float32) if first is None else first.dtype
+
+    def named_params(self) -> dict[str, Array]:
+        """Return every parameter by name (`layers.0.W`, `layers.0.b`, ...), first layer first."""
+        named = {}
+        for index, layer in enumerate(self.layers):
+            own_names = getattr(layer, "param_names", ())
+            for position, param in enumerate(layer.params):
+                name = own_names[position] if position < len(own_names) else f"params.{position}"
+                named[f"layers.{index}.{name}"] = param
+        return named
+
+    def shapes(self) -> list[Shape | None]:
+        """Return the shape of each layer's output for one image, None where a layer does not tell.
+
+        Raises
+        ------
+        ShapeError
+            A layer whose input shape is not what the layer before it gives.
+        """
+        shapes: list[Shape | None] = []
+        shape: Shape | None = None
+        for index, layer in enumerate(self.layers):
+            wanted = getattr(layer, "input_shape", None)
+            if None not in (shape, wanted) and shape != wanted:
+                raise ShapeError(
+                    f"layer {index} ({type(layer).__name__}) takes inputs of shape {wanted}, "
+                    f"but the layer before it gives {shape}"
+                )
+            shape = shape if wanted is None else wanted
+            if shape is not None:
+                shape = layer.output_shape(shape) if hasattr(layer, "output_shape") else None
+            shapes.append(shape)
+        return shapes
+
+    def forward(self, X: Array, training: bool = True) -> Array:
+        """Send a batch through all layers.
+
+        Parameters
+        ----------
+        X : array, shape (N, C, H, W) or what the first layer takes
+            Floats, converted to the network's dtype; uint8 is refused (scale it to [0, 1]).
+        training : bool
+            Whether the layers keep what `backward` needs, drop out and take batch statistics.
+
+        Returns
+        -------
+        ndarray, shape (N, number of classes)
+            The last layer's output.
+        """
+        X = as_float_array("X", X, self.dtype)
+        for layer in self.layers:
+            X = layer.forward(X, training=training) if _takes_training(layer) else layer.forward(X)
+        return X
+
+    def backward(self, dout: Array) -> list[list[Array]]:
+        """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output."""
+        grads = []
+        for layer in reversed(self.layers):
+            if layer is self.layers[0] and type(layer) in (Conv, FullyConnected):
+                grads.append(layer.parameter_gradients(dout))  # nobody asks for the gradient of the images
+            else:
+                dout, layer_grads = layer.backward(dout)
+                grads.append(list(layer_grads))
+        return grads
+
+    def train_step(self, X: Array, y: Array) -> tuple[float, list[list[Array]]]:
+        """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.
+
+        The parameters are not changed: that is the optimizer's part.
+
+        Parameters
+        ----------
+        X : array, shape (N, C, H, W) or what the first layer takes
+        y : array of int, shape (N,)
+        """
+        loss, dout = self.loss_func(self.forward(X), y)
+        grads = self.backward(dout)
+        if self.l2 == 0:
+            return loss, grads
+        loss += l2_regularization(self.layers, self.l2)
+        return loss, delta_l2_regularization(self.layers, grads, self.l2)
+
+    def predict(self, X: Array) -> Array:
+        """Return the most probable class of each image, shape (N,), int64. Works in chunks and keeps no caches."""
+        return np.concatenate([np.empty(0, np.int64), *(out.argmax(axis=1) for out in self._outputs(X))])
+
+    def predict_proba(self, X: Array) -> Array:
+        """Return the probability of each class (softmax of the last output), shape (N, classes)."""
+        return np.concatenate([softmax(out) for out in self._outputs(X)] or [softmax(self.forward(X, training=False))])
+
+    def evaluate(self, X: Array, y: Array) -> tuple[float, float]:
+        """Return the mean loss without the L2 penalty, and the accuracy, of images X with labels y, in chunks.
+
+        Raises
+        ------
+        ShapeError
+            No images, or as many labels as there are not images.
+        """
+        y = check_labels(y, len(X), np.iinfo(np.int64).max)
+        if len(y) == 0:
+            raise ShapeError("X holds no images: their mean loss is not defined")
+        total, predictions, start = 0.0, [], 0
+        for out in self._outputs(X):
+            loss, _ = self.loss_func(out, y[start : start + len(out)])
+            total += loss * len(out)
+            start += len(out)
+            predictions.append(out.argmax(axis=1))
+        return total / len(y), accuracy(y, np.concatenate(predictions))
+
+    def _outputs(self, X: Array) -> Iterator[Array]:
+        X = X if hasattr(X, "__getitem__") and hasattr(X, "shape") else np.asarray(X)
+        for start in range(0, len(X), INFERENCE_CHUNK):
+            yield self.forward(X[start : start + INFERENCE_CHUNK], training=False)
+
+    def summary(self) -> str:
+        """Return a table of the layers: output shapes, numbers of parameters, memory."""
+        return summary_table(self.layers, self.shapes())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture, weights and running statistics to one safetensors file at exactly `path`.
+
+        Raises
+        ------
+        DTypeError
+            A layer that is not one of the package's.
+        OSError
+            The file cannot be written; an earlier file at `path` is then as before.
+        """
+        write_network(path, self.layers, self.loss_func, self.l2)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, loss_func: LossFunction | None = None, allow_nonfinite: bool = False
+    ) -> NeuralNet:
+        """Read a network that `save` has written.
+
+        Parameters
+        ----------
+        path : path
+        loss_func : callable, optional
+            Needed if the network was saved with a loss of one's own.
+        allow_nonfinite : bool
+            Whether weights with NaN or infinities are taken.
+
+        Raises
+        ------
+        CheckpointCorruptError
+            The file is damaged.
+        CheckpointMismatchError
+            The file is sound, but its tensors do not fit its architecture.
+        CheckpointError
+            The file is something else, or of a newer format.
+        """
+        layers, loss_name, l2 = read_network(path, allow_nonfinite)
+        if loss_func is None and loss_name != SoftmaxLoss.__name__:
+            raise CheckpointError(f"{path} was saved with the loss {loss_name!r}: give it as loss_func")
+        try:
+            return cls(layers, loss_func or SoftmaxLoss, l2)
+        except ValueError as error:
+            raise CheckpointMismatchError(f"{path} describes no network: {error}") from error
+
+    def __repr__(self) -> str:
+        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
+        return f"NeuralNet([\n{layers}], l2={self.l2!r})"
+
+
+def _takes_training(layer: Any) -> bool:
+    return _function_takes_training(getattr(layer.forward, "__func__", layer.forward))
+
+
+@lru_cache(maxsize=256)
+def _function_takes_training(forward: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(forward).parameters
+    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

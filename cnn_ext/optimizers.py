@@ -1,0 +1,229 @@
+"""Optimizers: each turns a list of gradients into a change of the parameters, in place.
+
+An optimizer keeps its state (velocity, moments) from step to step. A step either happens as a whole or, when a
+check fails, not at all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_real
+from .errors import DTypeError, NonFiniteError, ShapeError
+from .layers.base import Array
+
+
+class Optimizer(ABC):
+    """What all optimizers share: the checks, the count of steps, and the state.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf). A schedule multiplies it.
+
+    Attributes
+    ----------
+    steps : int
+        How many steps were taken.
+    state : dict of str to list of ndarray
+        For each name in `state_names` one array a parameter, of its shape and dtype; empty before the first step.
+    """
+
+    state_names: tuple[str, ...] = ()
+
+    def __init__(self, lr: float) -> None:
+        self.lr = check_real("lr", lr, "(0, inf)")
+        self.steps = 0
+        self.state: dict[str, list[Array]] = {}
+
+    def step(
+        self,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        *,
+        factor: float = 1.0,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Change `params` in place by one step.
+
+        Parameters
+        ----------
+        params : sequence of ndarray
+            float32 or float64, writable, none sharing memory with another; the same ones at each step.
+        grads : sequence of ndarray
+            The gradient of each parameter, of its shape.
+        factor : float
+            What the rate is multiplied by at this step, >= 0 (a schedule's value).
+        names : sequence of str, optional
+            The parameters' names, for error messages.
+
+        Raises
+        ------
+        ValueError
+            As many gradients as there are not parameters; a read-only parameter; parameters that share
+            memory; a negative factor.
+        ShapeError
+            A gradient of another shape than its parameter.
+        NonFiniteError
+            A NaN or infinity in a gradient. The parameters and the state are as before.
+        """
+        factor = check_real("factor", factor, "[0, inf)")
+        names = names or [f"params[{index}]" for index in range(len(params))]
+        if len(grads) != len(params):
+            raise ValueError(f"grads must have one array for each of the {len(params)} params, got {len(grads)}")
+        for name, param, grad in zip(names, params, grads, strict=True):
+            if not param.flags.writeable:
+                raise ValueError(f"{name} is read-only and cannot be trained")
+            if grad.shape != param.shape:
+                raise ShapeError(f"grad of {name} must have shape {param.shape}, got {grad.shape}")
+            if not np.isfinite(grad).all():
+                count = np.count_nonzero(~np.isfinite(grad))
+                raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
+        if self.steps == 0:
+            _check_apart(names, params)
+            self.state = {state_name: [np.zeros_like(param) for param in params] for state_name in self.state_names}
+        for arrays in self.state.values():
+            if [array.shape for array in arrays] != [param.shape for param in params]:
+                raise ShapeError("params are not those of the earlier steps: make a new optimizer for another network")
+        self.steps += 1
+        for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            kept = [self.state[state_name][index] for state_name in self.state_names]
+            self._update(param, grad, param.dtype.type(self.lr * factor), *kept)
+
+    @abstractmethod
+    def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
+        """Change one parameter and its state in place."""
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, plain, with momentum, or with Nesterov's momentum.
+
+    With v = momentum * v + grad, from v = 0::
+
+        param -= lr * v                        (classical momentum)
+        param -= lr * (grad + momentum * v)    (Nesterov)
+
+    The gradient is taken at the stored parameters, as in PyTorch and ONNX: Sutskever's form after a change of
+    variable, so that no look-ahead is ever left in the parameters.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf).
+    momentum : float
+        In [0, 1).
+    nesterov : bool
+        Which of the two; Nesterov's needs a momentum above 0.
+
+    References
+    ----------
+    Robbins, Monro: A stochastic approximation method. Ann. Math. Stat. 22(3), 1951.
+    Polyak: Some methods of speeding up the convergence of iteration methods. 1964.
+    Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum in deep learning. ICML 2013.
+    """
+
+    def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False) -> None:
+        super().__init__(lr)
+        self.momentum = check_real("momentum", momentum, "[0, 1)")
+        self.state_names = ("velocity",) if self.momentum else ()
+        if not isinstance(nesterov, (bool, np.bool_)):
+            raise DTypeError(f"nesterov must be a bool, got {type(nesterov).__name__}")
+        if nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0, got 0")
+        self.nesterov = bool(nesterov)
+
+    def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
+        if not state:
+            param -= lr * grad
+            return
+        (velocity,) = state
+        momentum = param.dtype.type(self.momentum)
+        velocity *= momentum
+        velocity += grad
+        param -= lr * (grad + momentum * velocity) if self.nesterov else lr * velocity
+
+
+class AdaGrad(Optimizer):
+    """Per-parameter rates that shrink with all past gradients: s += grad**2; param -= lr * grad / (sqrt(s) + eps).
+
+    References
+    ----------
+    Duchi, Hazan, Singer: Adaptive subgradient methods for online learning and stochastic optimization. JMLR 12, 2011.
+    """
+
+    state_names = ("sum_of_squares",)
+
+    def __init__(self, lr: float = 0.01, eps: float = 1e-8) -> None:
+        super().__init__(lr)
+        self.eps = check_real("eps", eps, "(0, inf)")
+
+    def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
+        (sum_of_squares,) = state
+        sum_of_squares += grad * grad
+        param -= lr * grad / (np.sqrt(sum_of_squares) + param.dtype.type(self.eps))
+
+
+class RMSProp(Optimizer):
+    """Per-parameter rates by a running mean of squares: s = decay * s + (1 - decay) * grad**2;
+    param -= lr * grad / (sqrt(s) + eps).
+
+    References
+    ----------
+    Tieleman, Hinton: Lecture 6.5, rmsprop. COURSERA: Neural Networks for Machine Learning, 2012.
+    """
+
+    state_names = ("mean_square",)
+
+    def __init__(self, lr: float = 0.001, decay: float = 0.9, eps: float = 1e-8) -> None:
+        super().__init__(lr)
+        self.decay = check_real("decay", decay, "[0, 1)")
+        self.eps = check_real("eps", eps, "(0, inf)")
+
+    def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
+        (mean_square,) = state
+        number = param.dtype.type
+        mean_square *= number(self.decay)
+        mean_square += number(1 - self.decay) * grad * grad
+        param -= lr * grad / (np.sqrt(mean_square) + number(self.eps))
+
+
+class Adam(Optimizer):
+    """Adaptive moments: m and v, running means of the gradient and its square, both corrected for their start.
+
+    m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad**2;
+    param -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps) at step t = 1, 2, ...
+
+    References
+    ----------
+    Kingma, Ba: Adam: a method for stochastic optimization. ICLR 2015.
+    """
+
+    state_names = ("first_moment", "second_moment")
+
+    def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
+        super().__init__(lr)
+        self.beta1 = check_real("beta1", beta1, "[0, 1)")
+        self.beta2 = check_real("beta2", beta2, "[0, 1)")
+        self.eps = check_real("eps", eps, "(0, inf)")
+
+    def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
+        first, second = state
+        number = param.dtype.type
+        first *= number(self.beta1)
+        first += number(1 - self.beta1) * grad
+        second *= number(self.beta2)
+        second += number(1 - self.beta2) * grad * grad
+        first_hat = first / number(1 - self.beta1**self.steps)
+        second_hat = second / number(1 - self.beta2**self.steps)
+        param -= lr * first_hat / (np.sqrt(second_hat) + number(self.eps))
+
+
+def _check_apart(names: Sequence[str], params: Sequence[Array]) -> None:
+    for i, param in enumerate(params):
+        for j in range(i):
+            if np.shares_memory(param, params[j]):
+                raise ValueError(f"{names[j]} and {names[i]} share memory: each parameter would be changed twice")

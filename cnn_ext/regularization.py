@@ -1,0 +1,88 @@
+"""Penalties on large weights: what they add to the loss and to the gradients.
+
+Only what has a `W` is penalized; biases and the parameters of batch normalization are left free. Gradients come
+as `NeuralNet.backward` gives them, last layer first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_real
+from .layers.base import Array
+
+Gradients = Sequence[Sequence[Array]]
+
+
+def l2_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
+    """Return 0.5 * lam * (sum of all squared weights) over the layers that have a `W`.
+
+    Raises
+    ------
+    ValueError, DTypeError
+        `lam` negative, infinite, NaN or not a number.
+
+    References
+    ----------
+    Krogh, Hertz: A simple weight decay can improve generalization. NeurIPS 1991.
+    """
+    lam = check_real("lam", lam, "[0, inf)")
+    return 0.5 * lam * sum(float(np.vdot(layer.W, layer.W)) for layer in layers if hasattr(layer, "W"))
+
+
+def delta_l2_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:
+    """Return new gradients with lam * W added to each W's; nothing is changed in place.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+        First layer first.
+    grads : sequence of sequences of ndarray
+        Gradients of each layer's `params`, last layer first.
+    lam : float
+        Strength, >= 0.
+
+    Raises
+    ------
+    ValueError
+        As many gradients as there are not layers; `lam` out of range.
+    """
+    lam = check_real("lam", lam, "[0, inf)")
+    return _with_penalty(layers, grads, lambda W: W.dtype.type(lam) * W)
+
+
+def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
+    """Return lam * (sum of all absolute weights) over the layers that have a `W`.
+
+    Raises
+    ------
+    ValueError, DTypeError
+        `lam` negative, infinite, NaN or not a number.
+
+    References
+    ----------
+    Tibshirani: Regression shrinkage and selection via the lasso. J. R. Stat. Soc. B 58(1), 1996.
+    """
+    lam = check_real("lam", lam, "[0, inf)")
+    return lam * sum(float(np.abs(layer.W).sum(dtype=np.float64)) for layer in layers if hasattr(layer, "W"))
+
+
+def delta_l1_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:
+    """Return new gradients with lam * sign(W) added to each W's (0 at 0); see `delta_l2_regularization`."""
+    lam = check_real("lam", lam, "[0, inf)")
+    return _with_penalty(layers, grads, lambda W: W.dtype.type(lam) * np.sign(W))
+
+
+def _with_penalty(layers: Sequence[Any], grads: Gradients, slope: Callable[[Array], Array]) -> list[list[Array]]:
+    if len(layers) != len(grads):
+        raise ValueError(f"grads must have one entry for each of the {len(layers)} layers, got {len(grads)}")
+    penalized = []
+    for layer, layer_grads in zip(reversed(layers), grads, strict=True):
+        new = [np.array(grad) for grad in layer_grads]
+        if hasattr(layer, "W"):
+            new[0] += slope(layer.W)
+        penalized.append(new)
+    return penalized
