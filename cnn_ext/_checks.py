@@ -69,13 +69,3 @@ def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, n
         axes = {4: " (N, C, H, W)", 2: " (rows, columns)"}.get(ndim, "")
         raise ShapeError(f"{name} must be {ndim}-D{axes}, got {x.ndim}-D {x.shape}")
     return x
-
-
-def window_counts(
-    image: tuple[int, int], window: tuple[int, int], padding: int, stride: int
-) -> tuple[int, int]:
-    """Return how many windows fit down and across a padded image; what fills no window is left out."""
-    padded = (image[0] + 2 * padding, image[1] + 2 * padding)
-    if window[0] > padded[0] or window[1] > padded[1]:
-        raise ShapeError(f"kernel ({window[0]} x {window[1]}) larger than padded input ({padded[0]} x {padded[1]})")
-    return (padded[0] - window[0]) // stride + 1, (padded[1] - window[1]) // stride + 1

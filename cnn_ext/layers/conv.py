@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from .._checks import check_float_dtype, check_image_shape, check_int, window_counts
+from .._checks import check_float_dtype, check_image_shape, check_int
+from .._windows import window_counts
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
 from .base import Array, ArrayOf, Layer, Shape, as_float_array

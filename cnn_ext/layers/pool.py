@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import kernels
-from .._checks import check_image_shape, check_int, window_counts
+from .._checks import check_image_shape, check_int
+from .._windows import window_counts
 from ..errors import ShapeError
 from .base import Array, Layer, Shape, as_float_array
 

@@ -1,0 +1,99 @@
+"""How windows lie over a batch of images: checked once here, for the kernels, their twins and the layers."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._checks import check_int
+from .errors import DTypeError, ShapeError
+
+
+class Windows(NamedTuple):
+    """A checked geometry; the fields stand in the order of the C struct `geometry`."""
+
+    n_images: int
+    n_channels: int
+    height: int
+    width: int
+    h_window: int
+    w_window: int
+    padding: int
+    stride: int
+    h_out: int
+    w_out: int
+
+    @property
+    def x_shape(self) -> tuple[int, int, int, int]:
+        return self.n_images, self.n_channels, self.height, self.width
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        return self.n_images, self.n_channels, self.h_out, self.w_out
+
+    @property
+    def columns_shape(self) -> tuple[int, int]:
+        return self.n_channels * self.h_window * self.w_window, self.h_out * self.w_out * self.n_images
+
+
+def check_windows(x_shape: Any, window: dict[str, Any], padding: Any, stride: Any) -> Windows:
+    """Return the geometry of windows over images of `x_shape` (N, C, H, W).
+
+    `window` holds the names and values of the window's height and width (one entry if it is square). No product of
+    sizes can overflow afterwards.
+    """
+    if not isinstance(x_shape, (tuple, list)) or len(x_shape) != 4:
+        raise ShapeError(f"x_shape must be a tuple (N, C, H, W), got {x_shape!r}")
+    for axis, (size, minimum) in enumerate(zip(x_shape, (0, 1, 1, 1), strict=True)):
+        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) or size < minimum:
+            raise ShapeError(f"x_shape must hold sizes (N >= 0, C, H, W >= 1), got {size!r} on axis {axis} of {x_shape}")
+    sizes = [check_int(name, size, 1) for name, size in window.items()]
+    padding = check_int("padding", padding, 0)
+    stride = check_int("stride", stride, 1)
+    n_images, n_channels, height, width = map(int, x_shape)
+    h_out, w_out = window_counts((height, width), (sizes[0], sizes[-1]), padding, stride)
+    windows = Windows(n_images, n_channels, height, width, sizes[0], sizes[-1], padding, stride, h_out, w_out)
+    largest = max(
+        math.prod(max(size, 1) for size in shape) for shape in (windows.x_shape, windows.columns_shape)
+    ) + max(height, width) + 2 * padding
+    if 8 * largest > sys.maxsize:
+        raise ShapeError(
+            f"x_shape {tuple(x_shape)} with windows of {sizes[0]} x {sizes[-1]} makes more numbers than can be counted"
+        )
+    return windows
+
+
+def window_counts(image: tuple[int, int], window: tuple[int, int], padding: int, stride: int) -> tuple[int, int]:
+    """Return how many windows fit down and across a padded image; what fills no window is left out."""
+    padded = (image[0] + 2 * padding, image[1] + 2 * padding)
+    if window[0] > padded[0] or window[1] > padded[1]:
+        raise ShapeError(f"kernel ({window[0]} x {window[1]}) larger than padded input ({padded[0]} x {padded[1]})")
+    return (padded[0] - window[0]) // stride + 1, (padded[1] - window[1]) // stride + 1
+
+
+def check_columns(cols_shape: tuple[int, ...], windows: Windows) -> None:
+    """Refuse columns of another shape than the geometry gives."""
+    rows, columns = windows.columns_shape
+    if cols_shape[0] != rows:
+        raise ShapeError(f"cols has {cols_shape[0]} rows, expected C*kh*kw = {rows}")
+    if cols_shape[1] != columns:
+        raise ShapeError(f"cols has {cols_shape[1]} columns, expected N*oh*ow = {columns}")
+
+
+def check_argmax(argmax: Any, dout_shape: tuple[int, ...], windows: Windows) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return `argmax` as intp after checking its dtype, its shape, that of `dout`, and its range."""
+    if not isinstance(argmax, np.ndarray) or argmax.dtype.kind not in "iu":
+        found = argmax.dtype if isinstance(argmax, np.ndarray) else type(argmax).__name__
+        raise DTypeError(f"argmax must be a numpy.ndarray of integers, got {found}")
+    for name, shape in (("dout", dout_shape), ("argmax", argmax.shape)):
+        if shape != windows.out_shape:
+            raise ShapeError(f"{name} must have shape {windows.out_shape}, got {shape}")
+    places = windows.h_window * windows.w_window
+    outside = (argmax < 0) | (argmax >= places)
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"max index {argmax[where]} at output {where} outside [0, {places})")
+    return argmax.astype(np.intp, copy=False)

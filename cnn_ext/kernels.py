@@ -1,0 +1,180 @@
+"""The compiled kernels as plain functions on NumPy arrays.
+
+They take float32 and float64 arrays of any strides and byte order, read-only ones too, never write to what they
+are given, and return new C-contiguous arrays of the same precision. They convert nothing: any other dtype is a
+DTypeError. The GIL is released while they work; results do not depend on the number of threads. `cnn_ext.reference`
+holds the same functions in NumPy: what they compute is best read there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_array
+from ._windows import check_argmax, check_columns, check_windows
+
+try:
+    from . import _im2col, _maxpool
+    from . import _threads as pool
+except ImportError as error:
+    raise ImportError(
+        f"the compiled modules of cnn_ext are missing or were built for another Python ({error}): "
+        "run `python -m pip install -e .` in the source folder, or install the wheel"
+    ) from error
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["col2im", "im2col", "maxpool_backward", "maxpool_forward", "pool"]
+
+
+def im2col(x: Array, h_filter: int, w_filter: int, padding: int, stride: int) -> Array:
+    """Unfold every window of a batch of images into one column of a matrix.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W), float32 or float64
+        Images.
+    h_filter, w_filter : int
+        Height and width of a window, in pixels.
+    padding : int
+        Rows and columns of zeros around each image.
+    stride : int
+        Step between neighbouring windows, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (C * h_filter * w_filter, H_out * W_out * N)
+        Row (c, i, j), column (y, x, n): the pixel of image n, channel c, at place (i, j) of the window at (y, x). The
+        image index runs fastest. H_out = (H + 2 * padding - h_filter) // stride + 1: trailing rows and columns that
+        fill no window are left out, as in PyTorch and ONNX.
+
+    Raises
+    ------
+    DTypeError
+        x not a float32 or float64 ndarray; a size not an int.
+    ShapeError
+        x not 4-D, an axis but the first of length 0, or a window larger than the padded image.
+    ValueError
+        A size out of range.
+    MemoryError
+        More columns than there is memory for.
+
+    References
+    ----------
+    Chellapilla, Puri, Simard: High performance convolutional neural networks for document processing. 2006.
+    """
+    x = check_array("x", x, 4)
+    windows = check_windows(x.shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
+    x = _plain(x)
+    columns = np.empty(windows.columns_shape, x.dtype)
+    _im2col.im2col(x.reshape(-1), np.empty(x.size, x.dtype), columns.reshape(-1), windows)
+    return columns
+
+
+def col2im(
+    cols: Array, x_shape: tuple[int, int, int, int], h_filter: int, w_filter: int, padding: int, stride: int
+) -> Array:
+    """Add columns back into images where they came from: the adjoint of `im2col`.
+
+    Parameters
+    ----------
+    cols : ndarray, shape (C * h_filter * w_filter, H_out * W_out * N), float32 or float64
+        Columns in the order of `im2col`.
+    x_shape : tuple of int
+        Shape (N, C, H, W) of the images.
+    h_filter, w_filter, padding, stride : int
+        As in `im2col`.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+        Each pixel is the sum of its entries in `cols`, formed in the order of (i, j).
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `im2col`; ShapeError also for columns that do not fit `x_shape`.
+    """
+    cols = check_array("cols", cols, 2)
+    windows = check_windows(x_shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
+    check_columns(cols.shape, windows)
+    cols = _plain(cols)
+    dx = np.empty(windows.x_shape, cols.dtype)
+    _im2col.col2im(cols.reshape(-1), np.empty(dx.size, cols.dtype), dx.reshape(-1), windows)
+    return dx
+
+
+def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
+    """Take the maximum of each square window, and note where it stood.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W), float32 or float64
+    size : int
+        Height and width of a window, in pixels.
+    stride : int
+        Step between neighbouring windows, in pixels.
+
+    Returns
+    -------
+    out : ndarray, shape (N, C, H_out, W_out)
+        Maxima; H_out = (H - size) // stride + 1.
+    argmax : ndarray of intp, shape (N, C, H_out, W_out)
+        Place of the maximum within its window, row by row, in [0, size * size). Of equal values the first wins (0.0
+        and -0.0 are equal); a NaN wins over every number, the first NaN over all.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `im2col`.
+    """
+    x = check_array("x", x, 4)
+    windows = check_windows(x.shape, {"size": size}, 0, stride)
+    x = _plain(x)
+    out, argmax = np.empty(windows.out_shape, x.dtype), np.empty(windows.out_shape, np.intp)
+    _maxpool.maxpool_forward(x.reshape(-1), out.reshape(-1), argmax.reshape(-1), windows)
+    return out, argmax
+
+
+def maxpool_backward(
+    dout: Array, argmax: Array, x_shape: tuple[int, int, int, int], size: int, stride: int
+) -> Array:
+    """Send each gradient back to the place of its window's maximum.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, C, H_out, W_out), float32 or float64
+        Gradients of the maxima.
+    argmax : ndarray of any integer dtype, shape (N, C, H_out, W_out)
+        Places of the maxima, from `maxpool_forward`.
+    x_shape : tuple of int
+        Shape (N, C, H, W) of the images.
+    size, stride : int
+        As in `maxpool_forward`.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+        Zero but at the maxima; where windows overlap, gradients add up in the order of the windows.
+
+    Raises
+    ------
+    ValueError
+        An index outside [0, size * size), found before anything is computed.
+    DTypeError, ShapeError, MemoryError
+        As `im2col`; ShapeError also where `dout` or `argmax` do not fit `x_shape`.
+    """
+    dout = check_array("dout", dout, 4)
+    windows = check_windows(x_shape, {"size": size}, 0, stride)
+    places = check_argmax(argmax, dout.shape, windows)
+    dout = _plain(dout)
+    dx = np.empty(windows.x_shape, dout.dtype)
+    _maxpool.maxpool_backward(dout.reshape(-1), np.ascontiguousarray(places).reshape(-1), dx.reshape(-1), windows)
+    return dx
+
+
+def _plain(x: Array) -> Array:
+    """Return `x` itself if it is C-contiguous, aligned and of native byte order, else such a copy."""
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])

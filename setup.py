@@ -1,0 +1,52 @@
+"""The compiled modules and their flags; everything else stands in pyproject.toml.
+
+CNN_EXT_DEBUG=1 builds without optimization, with assertions and Cython's bounds checks.
+"""
+
+import os
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+from Cython.Build import cythonize  # isort: skip  (setuptools must come first)
+
+DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
+
+# One glue module a kernel file. No contraction of a * b + c: results must not depend on the compiler's mood.
+UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
+UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+MSVC_FLAGS = ["/O2", "/std:c11", "/experimental:c11atomics"]
+
+HEADERS = [f"src/{name}" for name in sorted(os.listdir("src")) if name.endswith((".h", ".pxd"))]
+
+
+def extension(name, *c_files):
+    sources = [f"src/_{name}.pyx", *(f"src/{c_file}" for c_file in c_files)]
+    return Extension(f"cnn_ext._{name}", sources, include_dirs=["src"], depends=HEADERS)
+
+
+class BuildExt(build_ext):
+    def build_extensions(self):
+        unix = self.compiler.compiler_type in ("unix", "mingw32", "cygwin")
+        for ext in self.extensions:
+            ext.extra_compile_args = UNIX_FLAGS if unix else MSVC_FLAGS
+            ext.extra_link_args = ["-pthread"] if unix else []
+        super().build_extensions()
+
+
+setup(
+    ext_modules=cythonize(
+        [extension("im2col", "im2col.c"), extension("maxpool", "maxpool.c"), extension("threads", "threads.c")],
+        build_dir="build/cython",
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": DEBUG,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+)

@@ -1,0 +1,213 @@
+/* The worker pool: chunks are handed out by a counter; waiting workers spin for some microseconds, then sleep.
+ *
+ * A call opens a job, wakes the workers, takes chunks itself, and closes the job when none is left. A worker that
+ * comes late finds the job closed and goes back to waiting, so a call never waits for a thread that the system has not
+ * scheduled yet. `inside` counts the workers that may be looking at the job: a worker adds itself before it looks
+ * whether the job is open, the caller closes it before it looks at the count. With sequentially consistent atomics
+ * one of the two sees the other.
+ *
+ * After a fork the child has none of the workers: it forgets them and starts its own when it needs them.
+ */
+#include "threads.h"
+
+static void run_alone(chunk_function function, void *context, ptrdiff_t n_chunks)
+{
+    for (ptrdiff_t chunk = 0; chunk < n_chunks; chunk++)
+        function(context, chunk);
+}
+
+#if defined(_WIN32) || defined(__STDC_NO_ATOMICS__)
+
+static int wanted_threads = 1;
+
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks)
+{
+    run_alone(function, context, n_chunks);
+}
+
+void pool_set_threads(int n_threads)
+{
+    wanted_threads = n_threads;
+}
+
+int pool_get_threads(void)
+{
+    return wanted_threads;
+}
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum { SPINS_BEFORE_SLEEP = 2000, SPINS_BEFORE_YIELD = 1000 }; /* some tens of microseconds each */
+
+static struct {
+    chunk_function function;
+    void *context;
+    ptrdiff_t n_chunks;
+    atomic_ptrdiff_t next_chunk;
+    atomic_bool open;
+    atomic_int inside;
+} job;
+
+static atomic_int wanted_threads = 1;
+static atomic_flag busy = ATOMIC_FLAG_INIT; /* held by the one caller that uses the pool */
+static atomic_uint call_number;             /* what waiting workers watch */
+static atomic_bool stopping;
+static atomic_int n_sleeping;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
+
+static pthread_t workers[POOL_MAX_THREADS]; /* these three belong to whoever holds `busy` */
+static int n_workers;
+static int watching_forks;
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static void work_on_job(void)
+{
+    chunk_function function = job.function;
+    void *context = job.context;
+    ptrdiff_t n_chunks = job.n_chunks, chunk;
+    while ((chunk = atomic_fetch_add_explicit(&job.next_chunk, 1, memory_order_relaxed)) < n_chunks)
+        function(context, chunk);
+}
+
+/* Return when the call number is no longer `seen`: spin first, since in a training step the next call is near. */
+static unsigned wait_for_call(unsigned seen)
+{
+    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
+        unsigned now = atomic_load(&call_number);
+        if (now != seen)
+            return now;
+        pause_briefly();
+    }
+    pthread_mutex_lock(&mutex);
+    atomic_fetch_add(&n_sleeping, 1);
+    while (atomic_load(&call_number) == seen)
+        pthread_cond_wait(&called, &mutex);
+    atomic_fetch_sub(&n_sleeping, 1);
+    pthread_mutex_unlock(&mutex);
+    return atomic_load(&call_number);
+}
+
+static void *worker_main(void *first_call)
+{
+    unsigned seen = (unsigned)(uintptr_t)first_call;
+    for (;;) {
+        seen = wait_for_call(seen);
+        if (atomic_load(&stopping))
+            return NULL;
+        atomic_fetch_add(&job.inside, 1);
+        if (atomic_load(&job.open))
+            work_on_job();
+        atomic_fetch_sub(&job.inside, 1);
+    }
+}
+
+static void call_workers(void)
+{
+    atomic_fetch_add(&call_number, 1);
+    if (atomic_load(&n_sleeping) > 0) {
+        pthread_mutex_lock(&mutex);
+        pthread_cond_broadcast(&called);
+        pthread_mutex_unlock(&mutex);
+    }
+}
+
+static void forget_workers(void)
+{
+    static const pthread_mutex_t new_mutex = PTHREAD_MUTEX_INITIALIZER;
+    static const pthread_cond_t new_cond = PTHREAD_COND_INITIALIZER;
+    mutex = new_mutex;
+    called = new_cond;
+    n_workers = 0;
+    atomic_store(&n_sleeping, 0);
+    atomic_store(&job.inside, 0);
+    atomic_store(&job.open, 0);
+    atomic_store(&stopping, 0);
+    atomic_flag_clear(&busy);
+}
+
+/* Have n_wanted workers, or as many as the system gives. */
+static void start_workers(int n_wanted)
+{
+    sigset_t all, before;
+    if (!watching_forks) {
+        if (pthread_atfork(NULL, NULL, forget_workers) != 0)
+            return;
+        watching_forks = 1;
+    }
+    sigfillset(&all); /* signals are for the threads of the program */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (n_workers < n_wanted) {
+        void *first_call = (void *)(uintptr_t)atomic_load(&call_number);
+        if (pthread_create(&workers[n_workers], NULL, worker_main, first_call) != 0)
+            break;
+        n_workers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void stop_workers(void)
+{
+    atomic_store(&stopping, 1);
+    call_workers();
+    while (n_workers > 0)
+        pthread_join(workers[--n_workers], NULL);
+    atomic_store(&stopping, 0);
+}
+
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks)
+{
+    int n_threads = atomic_load(&wanted_threads);
+    if (n_chunks <= 1 || n_threads <= 1 || atomic_flag_test_and_set(&busy)) {
+        run_alone(function, context, n_chunks);
+        return;
+    }
+    if (n_workers < n_threads - 1)
+        start_workers(n_threads - 1);
+    job.function = function;
+    job.context = context;
+    job.n_chunks = n_chunks;
+    atomic_store(&job.next_chunk, 0);
+    atomic_store(&job.open, 1);
+    call_workers();
+    work_on_job();
+    atomic_store(&job.open, 0);
+    for (int spin = 0; atomic_load(&job.inside) > 0; spin++) {
+        if (spin < SPINS_BEFORE_YIELD)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+    atomic_flag_clear(&busy);
+}
+
+void pool_set_threads(int n_threads)
+{
+    while (atomic_flag_test_and_set(&busy))
+        sched_yield();
+    if (n_workers > n_threads - 1)
+        stop_workers();
+    atomic_store(&wanted_threads, n_threads);
+    atomic_flag_clear(&busy);
+}
+
+int pool_get_threads(void)
+{
+    return atomic_load(&wanted_threads);
+}
+
+#endif

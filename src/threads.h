@@ -1,0 +1,20 @@
+/* A small pool of worker threads that lives as long as the process. */
+#ifndef CNN_EXT_THREADS_H
+#define CNN_EXT_THREADS_H
+
+#include <stddef.h>
+
+enum { POOL_MAX_THREADS = 256 };
+
+/* Works on one chunk. Chunks run in any order and on any thread, each exactly once. */
+typedef void (*chunk_function)(void *context, ptrdiff_t chunk);
+
+/* Run all chunks [0, n_chunks) and return when they are done. The caller works too; if the pool is busy with another
+ * caller's chunks, or there are no threads, it works alone. */
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks);
+
+/* How many threads may work on one call, the caller included: 1 to POOL_MAX_THREADS. Workers start when first needed. */
+void pool_set_threads(int n_threads);
+int pool_get_threads(void);
+
+#endif
