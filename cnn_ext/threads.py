@@ -38,7 +38,7 @@ def usable_cpus() -> int:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         cpus = os.cpu_count() or 1
-    return max(1, min(cpus, math.ceil(_container_quota())))
+    return max(1, math.ceil(min(cpus, _container_quota())))
 
 
 def _container_quota() -> float:

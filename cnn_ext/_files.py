@@ -1,0 +1,91 @@
+"""Files handled with care: opened without waiting, and replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+
+
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open like os.open, except that a pipe without a writer does not block (Windows has no such flag)."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
+    """Replace the file at `path` by one that holds `chunks`.
+
+    Written to a temporary file beside it, flushed to the disk, then renamed. A link is followed, an existing file's
+    permissions are kept.
+
+    Raises
+    ------
+    OSError
+        Any step failed: the temporary file is gone, the old file as it was. Also where `path` is something other
+        than a regular file.
+    """
+    target = os.path.realpath(path)
+    mode = _mode_of(target)
+    temporary = f"{target}.{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            if mode is not None and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), mode)
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass  # it was never made, or it is already the target
+        if isinstance(error, OSError):
+            raise _named(error, path) from error
+        raise
+    _flush_folder(os.path.dirname(target))
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError that writing `path` would meet, as far as it can be known; leaves nothing behind."""
+    target = os.path.realpath(path)
+    _mode_of(target)
+    probe = f"{target}.{secrets.token_hex(8)}.tmp"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.unlink(probe)
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _mode_of(target: str) -> int | None:
+    """Return the permissions of an existing regular file, None where there is nothing."""
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", target)
+    return stat.S_IMODE(status.st_mode)
+
+
+def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    """Return the same error about the path that the caller knows, not about the temporary file."""
+    return type(error)(error.errno, error.strerror or str(error), os.fspath(path))
+
+
+def _flush_folder(folder: str) -> None:
+    """Make the new name last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,120 @@
+"""CIFAR-10 in its "python version": six pickled batches, in a folder or in the archive they come in."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataFormatError
+from ._reader import DataReader, open_data, path_name
+from .labels import checked_labels
+from .mnist import N_CLASSES, Array, Part, PathLike, select
+from .safe_pickle import as_array, load_arrays
+from .scaled_images import ScaledImages
+
+FOLDER = "cifar-10-batches-py"
+TRAINING_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+TEST_BATCH = "test_batch"
+BATCHES = [*TRAINING_BATCHES, TEST_BATCH]
+MAX_BATCH_BYTES = 1 << 26
+MAX_ARCHIVE_BYTES = 1 << 30
+
+
+def load_cifar10(
+    path: PathLike,
+    num_training: int = 50000,
+    num_test: int = 10000,
+    cnn: bool = True,
+    one_hot: bool = False,
+    validation: bool = False,
+) -> tuple[tuple[Array, Array], ...]:
+    """Load CIFAR-10.
+
+    Parameters
+    ----------
+    path : path
+        The folder `cifar-10-batches-py`, the folder it lies in, or the archive `cifar-10-python.tar.gz`.
+
+    All other parameters and the errors are those of `load_mnist`.
+
+    Returns
+    -------
+    (X_train, y_train), (X_test, y_test) : tuples of ndarray
+        Images float32 in [0, 1], shape (N, 3, 32, 32), or (N, 3072) without `cnn`; labels int64. With `validation`,
+        a third pair.
+
+    References
+    ----------
+    Krizhevsky: Learning multiple layers of features from tiny images. 2009.
+    """
+    raw = _from_folder(Path(path_name(path))) if os.path.isdir(path) else _from_archive(path)
+    batches = {name: _decode(data, f"{path_name(path)}: {name}") for name, data in raw.items()}
+    training = [batches[name] for name in TRAINING_BATCHES]
+    images = ScaledImages(np.concatenate([images for images, _ in training]))
+    labels = np.concatenate([labels for _, labels in training])
+    test_images, test_labels = batches[TEST_BATCH]
+    parts = (images, labels), (ScaledImages(test_images), test_labels)
+    return select(parts, num_training, num_test, cnn, one_hot, validation)
+
+
+def _from_folder(folder: Path) -> dict[str, bytes]:
+    folder = folder / FOLDER if (folder / FOLDER).is_dir() else folder
+    raw = {}
+    for name in BATCHES:
+        with open_data(folder / name) as reader:
+            raw[name] = reader.read(MAX_BATCH_BYTES + 1)
+            if len(raw[name]) > MAX_BATCH_BYTES:
+                raise reader.error(f"more than {MAX_BATCH_BYTES} bytes, too many for a batch of CIFAR-10")
+    return raw
+
+
+class _Bounded:
+    """A stream for tarfile that refuses to give more than an archive of CIFAR-10 can hold."""
+
+    def __init__(self, reader: DataReader) -> None:
+        self._reader = reader
+
+    def read(self, size: int) -> bytes:
+        if self._reader.offset > MAX_ARCHIVE_BYTES:
+            raise self._reader.error(f"more than {MAX_ARCHIVE_BYTES} bytes, too many for CIFAR-10")
+        return self._reader.read(size)
+
+
+def _from_archive(path: PathLike) -> dict[str, bytes]:
+    """Return the six batches of the archive; nothing is written to the disk, other members are passed over."""
+    wanted = {f"{FOLDER}/{name}": name for name in BATCHES}
+    raw = {}
+    with open_data(path) as reader:
+        try:
+            with tarfile.open(fileobj=_Bounded(reader), mode="r|") as archive:  # type: ignore[call-overload]
+                for member in archive:
+                    if member.name not in wanted or not member.isreg():
+                        continue
+                    if member.size > MAX_BATCH_BYTES:
+                        raise reader.error(f"{member.name} declares {member.size} bytes, at most {MAX_BATCH_BYTES} expected")
+                    content = archive.extractfile(member)
+                    raw[wanted[member.name]] = b"" if content is None else content.read()
+        except tarfile.TarError as error:
+            raise reader.error(f"not a sound tar archive: {error}") from error
+        missing = [name for name in BATCHES if name not in raw]
+        if missing:
+            raise reader.error(f"no {FOLDER}/{missing[0]} in the archive")
+    return raw
+
+
+def _decode(data: bytes, name: str) -> Part:
+    batch: Any = load_arrays(data, name)
+    if not isinstance(batch, dict):
+        raise DataFormatError(f"{name}: a dict expected, got {type(batch).__name__}")
+    # Python 3 reads the published keys as text; a batch written anew may hold them as bytes.
+    images = as_array(batch.get("data", batch.get(b"data")), name, "data")
+    labels = checked_labels(as_array(batch.get("labels", batch.get(b"labels")), name, "labels"), N_CLASSES, name)
+    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
+        raise DataFormatError(f"{name}: data must be uint8 (N, 3072), got {images.dtype} {images.shape}")
+    if len(images) != len(labels):
+        raise DataFormatError(f"{name}: {len(images)} images, but {len(labels)} labels")
+    return images.reshape(-1, 3, 32, 32), labels

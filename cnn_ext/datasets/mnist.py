@@ -1,0 +1,154 @@
+"""MNIST: the files inside the package, a folder of IDX files, or the series' pickle.
+
+The data set is by Y. LeCun, C. Cortes and C. J. C. Burges; see LICENSE-MNIST.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._checks import check_int
+from ..errors import DataFormatError
+from ._reader import open_data, path_name
+from .idx import IMAGE_MAGIC, LABEL_MAGIC, read_idx
+from .labels import checked_labels, one_hot_encode
+from .safe_pickle import as_array, load_arrays
+from .scaled_images import ScaledImages
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Part = tuple[Any, Array]
+PathLike = str | os.PathLike[str]
+
+EMBEDDED = Path(__file__).parent / "mnist_files"
+N_CLASSES = 10
+MAX_PICKLE_BYTES = 1 << 30
+
+
+def load_mnist(
+    path: PathLike | None = None,
+    num_training: int = 50000,
+    num_test: int = 10000,
+    cnn: bool = True,
+    one_hot: bool = False,
+    validation: bool = False,
+) -> tuple[tuple[Array, Array], ...]:
+    """Load MNIST as arrays.
+
+    Parameters
+    ----------
+    path : path, optional
+        None for the files inside the package (60,000 training and 10,000 test images); a folder with the four IDX
+        files under their usual names, gzipped or not, of any count; or the series' `mnist.pkl.gz` (50,000 training,
+        10,000 validation and 10,000 test images).
+    num_training, num_test : int
+        How many images of each part, from its start.
+    cnn : bool
+        Images of shape (N, 1, 28, 28), rather than rows of shape (N, 784).
+    one_hot : bool
+        Labels as rows of zeros with a single one (`one_hot_encode`), rather than as class numbers.
+    validation : bool
+        Give a third set: the training images that `num_training` leaves over. The pickle's validation images are
+        taken to follow its training images, so that both sources give the same 60,000 in the same order.
+
+    Returns
+    -------
+    (X_train, y_train), (X_test, y_test) : tuples of ndarray
+        Images float32 in [0, 1], labels int64. With `validation`, a third pair.
+
+    Raises
+    ------
+    OSError
+        A file cannot be opened.
+    DataFormatError
+        A file is not what it should be.
+    UnsafePickleError
+        The pickle asks for anything but arrays.
+    ValueError, DTypeError
+        More images asked for than there are, or a number that is not an int >= 0.
+    """
+    return select(mnist_parts(path), num_training, num_test, cnn, one_hot, validation)
+
+
+def mnist_parts(path: PathLike | None = None) -> tuple[Part, Part]:
+    """Return (images, labels) for training and test, whole, from the sources of `load_mnist`.
+
+    Images from IDX files stay bytes, as `ScaledImages`: a quarter of the memory. Indexed, they are float32 in [0, 1].
+    """
+    if path is None:
+        return idx_folder(EMBEDDED)
+    return idx_folder(Path(path_name(path))) if os.path.isdir(path) else _series_pickle(path)
+
+
+def idx_folder(folder: Path) -> tuple[Part, Part]:
+    """Return the training and test parts of a folder of four IDX files in the manner of MNIST."""
+    return _idx_part(folder, "train"), _idx_part(folder, "t10k")
+
+
+def _idx_part(folder: Path, prefix: str) -> Part:
+    images_path, labels_path = _find(folder, f"{prefix}-images", "idx3"), _find(folder, f"{prefix}-labels", "idx1")
+    images = read_idx(images_path, magic=IMAGE_MAGIC)
+    labels = checked_labels(read_idx(labels_path, magic=LABEL_MAGIC), N_CLASSES, str(labels_path))
+    if len(images) != len(labels):
+        raise DataFormatError(f"{images_path} has {len(images)} images, but {labels_path} has {len(labels)} labels")
+    return ScaledImages(images[:, np.newaxis]), labels
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    names = [f"{stem}{mark}{kind}-ubyte{ending}" for ending in (".gz", "") for mark in ("-", ".")]
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
+def _series_pickle(path: PathLike) -> tuple[Part, Part]:
+    with open_data(path) as reader:
+        data = reader.read(MAX_PICKLE_BYTES + 1)
+        if len(data) > MAX_PICKLE_BYTES:
+            raise reader.error(f"more than {MAX_PICKLE_BYTES} bytes, too many for MNIST")
+        name = reader.name
+    parts = load_arrays(data, name)
+    if not isinstance(parts, (tuple, list)) or len(parts) != 3:
+        raise DataFormatError(f"{name}: three parts (training, validation, test) expected, got {type(parts).__name__}")
+    (X_train, y_train), (X_validation, y_validation), test = (_pickled_part(part, name) for part in parts)
+    return (np.concatenate([X_train, X_validation]), np.concatenate([y_train, y_validation])), test
+
+
+def _pickled_part(part: Any, name: str) -> Part:
+    if not isinstance(part, (tuple, list)) or len(part) != 2:
+        raise DataFormatError(f"{name}: a pair (images, labels) expected, got {type(part).__name__}")
+    images = as_array(part[0], name, "images")
+    labels = checked_labels(as_array(part[1], name, "labels"), N_CLASSES, name)
+    if images.ndim != 2 or images.shape[1] != 784 or images.dtype.kind != "f":
+        raise DataFormatError(f"{name}: images must be floats (N, 784), got {images.dtype} {images.shape}")
+    if len(images) != len(labels):
+        raise DataFormatError(f"{name}: {len(images)} images, but {len(labels)} labels")
+    if not np.isfinite(images).all():
+        raise DataFormatError(f"{name}: images hold NaN or infinities")
+    return images.astype(np.float32).reshape(-1, 1, 28, 28), labels
+
+
+def select(
+    parts: tuple[Part, Part], num_training: int, num_test: int, cnn: bool, one_hot: bool, validation: bool
+) -> tuple[tuple[Array, Array], ...]:
+    """Return the first images of each part in the form that was asked for; see `load_mnist`."""
+    (X, y), (X_test, y_test) = parts
+    num_training = _check_count("num_training", num_training, len(X))
+    num_test = _check_count("num_test", num_test, len(X_test))
+    chosen = [(X, y, slice(num_training)), (X_test, y_test, slice(num_test))]
+    if validation:
+        chosen.append((X, y, slice(num_training, None)))
+    sets = []
+    for images, labels, which in chosen:
+        X_set = np.array(images[which], np.float32)
+        y_set = one_hot_encode(labels[which], N_CLASSES) if one_hot else np.array(labels[which], np.int64)
+        sets.append((X_set if cnn else X_set.reshape(len(X_set), int(np.prod(X_set.shape[1:]))), y_set))
+    return tuple(sets)
+
+
+def _check_count(name: str, asked: Any, available: int) -> int:
+    asked = check_int(name, asked, 0)
+    if asked > available:
+        raise ValueError(f"{name} asks for {asked} images, only {available} are there")
+    return asked
