@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_ext import SGD, NeuralNet, load_mnist, make_mnist_cnn
+from cnn_ext._machine import describe_machine
 
-from .machine import describe_machine
 from .series_baseline import SeriesNetwork
 
 BATCH = 50

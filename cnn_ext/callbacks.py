@@ -22,8 +22,7 @@ class Run:
     optimizer : Optimizer
     epochs : int
         How many epochs the run shall have.
-    steps_per_epoch : int
-    batch_size : int
+    n_images, steps_per_epoch, batch_size : int
     epoch : int
         The epoch at work or just ended, 1 for the first.
     step : int
@@ -39,6 +38,7 @@ class Run:
     net: NeuralNet
     optimizer: Optimizer
     epochs: int
+    n_images: int
     steps_per_epoch: int
     batch_size: int
     epoch: int = 0

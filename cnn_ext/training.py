@@ -89,7 +89,7 @@ def fit(
     X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
-    run = Run(net, optimizer, epochs, -(-len(X) // batch_size), batch_size)
+    run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size)
     history = History()
     with ExitStack() as at_end:
         for callback in callbacks:
@@ -125,7 +125,8 @@ def fit(
 def _step(run: Run, X: Array, y: Array, factor: float) -> None:
     """Take one step, or raise and leave the parameters as they are."""
     try:
-        loss, grads = run.net.train_step(X, y)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found and named below
+            loss, grads = run.net.train_step(X, y)
     except NonFiniteError as error:
         raise NonFiniteError(f"step {run.step + 1}: {error}") from error
     if not np.isfinite(loss):

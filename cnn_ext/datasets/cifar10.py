@@ -14,7 +14,6 @@ from ._reader import DataReader, open_data, path_name
 from .labels import checked_labels
 from .mnist import N_CLASSES, Array, Part, PathLike, select
 from .safe_pickle import as_array, load_arrays
-from .scaled_images import ScaledImages
 
 FOLDER = "cifar-10-batches-py"
 TRAINING_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -54,11 +53,9 @@ def load_cifar10(
     raw = _from_folder(Path(path_name(path))) if os.path.isdir(path) else _from_archive(path)
     batches = {name: _decode(data, f"{path_name(path)}: {name}") for name, data in raw.items()}
     training = [batches[name] for name in TRAINING_BATCHES]
-    images = ScaledImages(np.concatenate([images for images, _ in training]))
+    images = np.concatenate([images for images, _ in training])
     labels = np.concatenate([labels for _, labels in training])
-    test_images, test_labels = batches[TEST_BATCH]
-    parts = (images, labels), (ScaledImages(test_images), test_labels)
-    return select(parts, num_training, num_test, cnn, one_hot, validation)
+    return select(((images, labels), batches[TEST_BATCH]), num_training, num_test, cnn, one_hot, validation)
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:

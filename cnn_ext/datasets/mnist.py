@@ -5,6 +5,7 @@ The data set is by Y. LeCun, C. Cortes and C. J. C. Burges; see LICENSE-MNIST.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .safe_pickle import as_array, load_arrays
 from .scaled_images import ScaledImages
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Part = tuple[Any, Array]
+Part = tuple[Any, Array]  # images and labels; images are uint8 or float32 arrays, or ScaledImages
 PathLike = str | os.PathLike[str]
 
 EMBEDDED = Path(__file__).parent / "mnist_files"
@@ -70,14 +71,27 @@ def load_mnist(
     ValueError, DTypeError
         More images asked for than there are, or a number that is not an int >= 0.
     """
-    return select(mnist_parts(path), num_training, num_test, cnn, one_hot, validation)
+    return select(_read(path), num_training, num_test, cnn, one_hot, validation)
 
 
-def mnist_parts(path: PathLike | None = None) -> tuple[Part, Part]:
-    """Return (images, labels) for training and test, whole, from the sources of `load_mnist`.
+def mnist_parts(
+    path: PathLike | None = None, num_training: int | None = None, num_test: int | None = None
+) -> tuple[Part, Part]:
+    """Return (images, labels) for training and test, from the sources of `load_mnist`, at a quarter of the memory.
 
-    Images from IDX files stay bytes, as `ScaledImages`: a quarter of the memory. Indexed, they are float32 in [0, 1].
+    Images from IDX files stay bytes, as `ScaledImages`: indexed, they are float32 in [0, 1]. None stands for as many
+    images as the series uses (50,000 and 10,000), or all if there are fewer.
     """
+    parts = []
+    for (images, labels), name, asked, customary in zip(
+        _read(path), ("num_training", "num_test"), (num_training, num_test), (50000, 10000), strict=True
+    ):
+        n = min(customary, len(images)) if asked is None else _check_count(name, asked, len(images))
+        parts.append((ScaledImages(images[:n]) if images.dtype == np.uint8 else images[:n], labels[:n]))
+    return parts[0], parts[1]
+
+
+def _read(path: PathLike | None) -> tuple[Part, Part]:
     if path is None:
         return idx_folder(EMBEDDED)
     return idx_folder(Path(path_name(path))) if os.path.isdir(path) else _series_pickle(path)
@@ -94,7 +108,7 @@ def _idx_part(folder: Path, prefix: str) -> Part:
     labels = checked_labels(read_idx(labels_path, magic=LABEL_MAGIC), N_CLASSES, str(labels_path))
     if len(images) != len(labels):
         raise DataFormatError(f"{images_path} has {len(images)} images, but {labels_path} has {len(labels)} labels")
-    return ScaledImages(images[:, np.newaxis]), labels
+    return images[:, np.newaxis], labels
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
@@ -141,9 +155,10 @@ def select(
         chosen.append((X, y, slice(num_training, None)))
     sets = []
     for images, labels, which in chosen:
-        X_set = np.array(images[which], np.float32)
+        chosen_images = images[which]
+        scaled = ScaledImages(chosen_images)[:] if chosen_images.dtype == np.uint8 else chosen_images.copy()
         y_set = one_hot_encode(labels[which], N_CLASSES) if one_hot else np.array(labels[which], np.int64)
-        sets.append((X_set if cnn else X_set.reshape(len(X_set), int(np.prod(X_set.shape[1:]))), y_set))
+        sets.append((scaled if cnn else scaled.reshape(len(scaled), math.prod(scaled.shape[1:])), y_set))
     return tuple(sets)
 
 

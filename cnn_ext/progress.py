@@ -1,0 +1,86 @@
+"""Callbacks that tell how a run goes: on a terminal, as plain lines, and as a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import IO, Any
+
+from .callbacks import Callback, Run
+
+
+class Progress(Callback):
+    """One line an epoch on standard output; on a terminal, a bar over the whole run as well.
+
+    The bar shows images a second, a running mean of the loss, and the time left.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._loss = 0.0
+
+    def on_start(self, run: Run) -> None:
+        if sys.stderr.isatty():
+            from tqdm import tqdm  # only where there is a terminal to draw on
+
+            self._bar = tqdm(total=run.epochs * run.n_images, unit=" images", unit_scale=True, leave=False)
+
+    def on_step(self, run: Run) -> None:
+        if self._bar is None:
+            return
+        self._loss = run.loss if run.step == 1 else 0.98 * self._loss + 0.02 * run.loss
+        in_epoch = run.step % run.steps_per_epoch
+        last_size = run.n_images - (run.steps_per_epoch - 1) * run.batch_size
+        self._bar.set_description(f"epoch {run.epoch}/{run.epochs}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._loss:.4f}", refresh=False)
+        self._bar.update(last_size if in_epoch == 0 else run.batch_size)
+
+    def on_epoch(self, run: Run) -> None:
+        record = run.record
+        line = (
+            f"epoch {run.epoch:>{len(str(run.epochs))}}/{run.epochs}  loss {record['loss']:.4f}  "
+            f"train {record['train_accuracy']:.2%}  test {record['validation_accuracy']:.2%}  "
+            f"{record['images_per_second']:,.0f} images/s"
+        )
+        if self._bar is None:
+            print(line, flush=True)
+        else:
+            self._bar.write(line)
+
+    def on_end(self, run: Run) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class JsonLog(Callback):
+    """A file of JSON lines: the run's settings first, then one object an epoch, each flushed.
+
+    Parameters
+    ----------
+    path : path
+        Replaced when the run starts.
+    settings : dict
+        What goes into the first line as `{"run": settings}`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
+        self._path, self._settings = path, settings
+        self._file: IO[str] | None = None
+
+    def on_start(self, run: Run) -> None:
+        self._file = open(self._path, "w", encoding="utf-8")
+        self._write({"run": self._settings})
+
+    def on_epoch(self, run: Run) -> None:
+        names = ("epoch", "loss", "train_accuracy", "validation_accuracy", "seconds", "images_per_second")
+        self._write({name.replace("validation", "test"): run.record[name] for name in names})
+
+    def on_end(self, run: Run) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._file.flush()
