@@ -171,7 +171,7 @@ def maxpool_backward(
     places = check_argmax(argmax, dout.shape, windows)
     dout = _plain(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
-    _maxpool.maxpool_backward(dout.reshape(-1), np.ascontiguousarray(places).reshape(-1), dx.reshape(-1), windows)
+    _maxpool.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
     return dx
 
 

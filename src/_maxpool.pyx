@@ -22,7 +22,8 @@ ctypedef fused real:
 cdef struct Job:
     const void *source
     void *target
-    Py_ssize_t *argmax
+    const Py_ssize_t *places
+    Py_ssize_t *places_out
     const geometry *g
     bint wide
     Py_ssize_t planes_per_chunk
@@ -37,9 +38,9 @@ cdef void forward_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Py_ssize_t end = min(begin + job.planes_per_chunk, job.g.n_images * job.g.n_channels)
     for plane in range(begin, end):
         if job.wide:
-            maxpool_plane_f64(<const double *> job.source, <double *> job.target, job.argmax, job.g, plane)
+            maxpool_plane_f64(<const double *> job.source, <double *> job.target, job.places_out, job.g, plane)
         else:
-            maxpool_plane_f32(<const float *> job.source, <float *> job.target, job.argmax, job.g, plane)
+            maxpool_plane_f32(<const float *> job.source, <float *> job.target, job.places_out, job.g, plane)
 
 
 cdef void backward_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
@@ -48,9 +49,9 @@ cdef void backward_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Py_ssize_t end = min(begin + job.planes_per_chunk, job.g.n_images * job.g.n_channels)
     for plane in range(begin, end):
         if job.wide:
-            maxpool_back_plane_f64(<const double *> job.source, job.argmax, <double *> job.target, job.g, plane)
+            maxpool_back_plane_f64(<const double *> job.source, job.places, <double *> job.target, job.g, plane)
         else:
-            maxpool_back_plane_f32(<const float *> job.source, job.argmax, <float *> job.target, job.g, plane)
+            maxpool_back_plane_f32(<const float *> job.source, job.places, <float *> job.target, job.g, plane)
 
 
 cdef void share(chunk_function function, Job *job) noexcept nogil:
@@ -67,26 +68,22 @@ def maxpool_forward(const real[::1] x, real[::1] out, Py_ssize_t[::1] argmax, wi
     if out.shape[0] == 0:
         return
     with nogil:
-        job = Job(&x[0], &out[0], &argmax[0], &g, sizeof(real) == 8, 0)
+        job = Job(&x[0], &out[0], NULL, &argmax[0], &g, sizeof(real) == 8, 0)
         share(forward_chunk, &job)
 
 
-def maxpool_backward(const real[::1] dout, Py_ssize_t[::1] argmax, real[::1] dx, windows):
+def maxpool_backward(const real[::1] dout, const Py_ssize_t[::1] argmax, real[::1] dx, windows):
     """Fill `dx` from the gradients `dout` and places `argmax`. All flat, sizes as `windows` says.
 
-    An entry of `argmax` outside its window is a ValueError, before anything is written.
+    Places outside their window are passed over; the caller has refused them, but another thread may write meanwhile.
     """
     cdef geometry g = geometry_of(windows)
     cdef Job job
-    cdef Py_ssize_t i
     check_sizes(dx.shape[0], dout.shape[0], argmax.shape[0], &g)
-    for i in range(argmax.shape[0]):
-        if not 0 <= argmax[i] < g.h_window * g.w_window:
-            raise ValueError(f"argmax[{i}] is outside its window")
     if dout.shape[0] == 0:
         return
     with nogil:
-        job = Job(&dout[0], &dx[0], &argmax[0], &g, sizeof(real) == 8, 0)
+        job = Job(&dout[0], &dx[0], &argmax[0], NULL, &g, sizeof(real) == 8, 0)
         share(backward_chunk, &job)
 
 

@@ -34,7 +34,10 @@ void NAMED(maxpool_back_plane)(const REAL *dout, const ptrdiff_t *argmax, REAL *
     for (ptrdiff_t oy = 0; oy < g->h_out; oy++)
         for (ptrdiff_t ox = 0; ox < g->w_out; ox++) {
             ptrdiff_t place = *argmax++;
+            REAL gradient = *dout++;
+            if (place < 0 || place >= g->h_window * g->w_window)
+                continue;
             ptrdiff_t y = oy * g->stride + place / g->w_window, x = ox * g->stride + place % g->w_window;
-            dx[y * g->width + x] += *dout++;
+            dx[y * g->width + x] += gradient;
         }
 }

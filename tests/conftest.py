@@ -1,0 +1,32 @@
+"""What several test files share: a generator, and one array in every memory layout."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261124)
+
+
+def _read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+# Each gives an array equal to x, laid out in memory in another way.
+LAYOUTS = {
+    "contiguous": lambda x: x.copy(),
+    "fortran": lambda x: np.asfortranarray(x),
+    "sliced": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed": lambda x: x[::-1].copy()[::-1],
+    "read-only": _read_only,
+    "other byte order": lambda x: x.astype(x.dtype.newbyteorder("S")),
+    "misaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+}
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request):
+    return LAYOUTS[request.param]
