@@ -1,7 +1,12 @@
 """What several test files share: a generator, and one array in every memory layout."""
 
+import os
+
 import numpy as np
 import pytest
+
+# Child processes import the installed package, not the source folder that the tests may be started in.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @pytest.fixture
