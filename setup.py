@@ -36,7 +36,12 @@ class BuildExt(build_ext):
 
 setup(
     ext_modules=cythonize(
-        [extension("im2col", "im2col.c"), extension("maxpool", "maxpool.c"), extension("threads", "threads.c")],
+        [
+            extension("conv", "conv.c", "conv_avx2.c"),
+            extension("im2col", "im2col.c"),
+            extension("maxpool", "maxpool.c"),
+            extension("threads", "threads.c"),
+        ],
         build_dir="build/cython",
         include_path=["src"],
         compiler_directives={
