@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_int
+from ._checks import check_array, check_int
 from .errors import DTypeError, ShapeError
 
 
@@ -97,3 +97,22 @@ def check_argmax(argmax: Any, dout_shape: tuple[int, ...], windows: Windows) -> 
         where = tuple(int(i) for i in np.argwhere(outside)[0])
         raise ValueError(f"max index {argmax[where]} at output {where} outside [0, {places})")
     return argmax.astype(np.intp, copy=False)
+
+
+def check_convolution(x: Any, w: Any, b: Any, padding: Any, stride: Any) -> Windows:
+    """Return the geometry of a convolution after checking images, filters and (unless it is None) biases."""
+    x, w = check_array("x", x, 4), check_array("w", w, 4)
+    windows = check_windows(x.shape, {"h_filter": w.shape[2], "w_filter": w.shape[3]}, padding, stride)
+    if len(w) == 0:
+        raise ShapeError(f"w must hold at least one filter, got shape {w.shape}")
+    if w.shape[1] != x.shape[1]:
+        raise ShapeError(f"w must have the {x.shape[1]} channels of x, got shape {w.shape}")
+    arrays = {"x": x}
+    if b is not None:
+        arrays["b"] = check_array("b", b, 1)
+        if b.shape != (len(w),):
+            raise ShapeError(f"b must have shape ({len(w)},), got {b.shape}")
+    for name, array in arrays.items():
+        if array.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
+            raise DTypeError(f"{name} must have the dtype of w, {w.dtype}, got {array.dtype}")
+    return windows

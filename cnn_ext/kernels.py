@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._windows import check_argmax, check_columns, check_windows
+from ._windows import Windows, check_argmax, check_columns, check_convolution, check_windows
+from .errors import DTypeError, ShapeError
 
 try:
-    from . import _im2col, _maxpool
+    from . import _conv, _im2col, _maxpool
     from . import _threads as pool
 except ImportError as error:
     raise ImportError(
@@ -26,7 +27,7 @@ except ImportError as error:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["col2im", "im2col", "maxpool_backward", "maxpool_forward", "pool"]
+__all__ = ["col2im", "conv2d_backward", "conv2d_forward", "im2col", "maxpool_backward", "maxpool_forward"]
 
 
 def im2col(x: Array, h_filter: int, w_filter: int, padding: int, stride: int) -> Array:
@@ -104,6 +105,190 @@ def col2im(
     dx = np.empty(windows.x_shape, cols.dtype)
     _im2col.col2im(cols.reshape(-1), np.empty(dx.size, cols.dtype), dx.reshape(-1), windows)
     return dx
+
+
+def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> Array:
+    """Convolve images with filters and add a bias to each filter's result.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W), float32 or float64
+        Images.
+    w : ndarray, shape (K, C, h_filter, w_filter), dtype of `x`
+        Filters; not flipped, as everywhere in deep learning.
+    b : ndarray, shape (K,), dtype of `x`
+        Biases.
+    padding : int
+        Rows and columns of zeros around each image.
+    stride : int
+        Step between neighbouring windows, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (N, K, H_out, W_out)
+        H_out = (H + 2 * padding - h_filter) // stride + 1. Each number is summed over (row, column, channel) of its
+        window in that order: the same bits for an image alone and in a batch.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `im2col`; also where the dtypes differ or the shapes do not fit.
+
+    References
+    ----------
+    Zhang, Franchetti, Low: High performance zero-memory overhead direct convolutions. ICML 2018.
+    """
+    windows = check_convolution(x, w, b, padding, stride)
+    engine = ConvEngine(windows, len(w), 1, w.dtype.newbyteorder("="))
+    return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
+
+
+def conv2d_backward(
+    dout: Array, x: Array, w: Array, padding: int, stride: int
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of `conv2d_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, K, H_out, W_out), float32 or float64
+        Gradient of the result.
+    x, w, padding, stride
+        As given to `conv2d_forward`.
+
+    Returns
+    -------
+    dx : ndarray, shape (N, C, H, W)
+    dw : ndarray, shape (K, C, h_filter, w_filter)
+    db : ndarray, shape (K,)
+        Summed over images in chunks of a fixed size, the chunks in a binary tree: the same bits for any number of
+        threads.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `conv2d_forward`; also where `dout` does not fit.
+    """
+    windows = check_convolution(x, w, None, padding, stride)
+    dout = check_array("dout", dout, 4)
+    wanted = (len(x), len(w), windows.h_out, windows.w_out)
+    if dout.shape != wanted:
+        raise ShapeError(f"dout must have shape {wanted}, got {dout.shape}")
+    if dout.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
+        raise DTypeError(f"dout must have the dtype of w, {w.dtype}, got {dout.dtype}")
+    engine = ConvEngine(windows, len(w), 1, w.dtype.newbyteorder("="))
+    w = _plain(w)
+    engine.pad(_plain(x), w)
+    return engine.backward(_plain(dout), w)
+
+
+class ConvEngine:
+    """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
+
+    It checks nothing: layers and the public kernels do. Buffers are made when they are first needed and kept for the
+    next call. Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
+
+    Parameters
+    ----------
+    windows : Windows
+        Geometry of the convolution; its number of images is ignored.
+    n_filter : int
+    pool : int
+        Side of the pooling windows, their stride as well; 1 for the convolution alone, without ReLU.
+    dtype : numpy dtype
+        float32 or float64.
+    """
+
+    def __init__(self, windows: Windows, n_filter: int, pool: int, dtype: np.dtype[Any]) -> None:
+        self.windows, self.n_filter, self.pool, self.dtype = windows, n_filter, pool, dtype
+        self.trained_on = 0
+        """Images of the last forward pass in training; 0 if there is none to go back from."""
+        self._buffers: dict[str, Array] = {}
+        self._out: Any = None
+        self._out_last = self._last = False
+
+    def forward(
+        self, x: Array, w: Array, b: Array, *, training: bool, last: bool = False, out_last: bool = False
+    ) -> Array:
+        """Return the result for images `x`; `last` and `out_last` say whether channels are last in `x`, the result.
+
+        A result with channels last is the engine's own buffer, overwritten by the next call.
+        """
+        n = len(x)
+        windows, padded, packed = self._forward_buffers(n)
+        h_out, w_out = windows.h_out // self.pool, windows.w_out // self.pool
+        size = n * h_out * w_out * self.n_filter
+        if out_last:
+            out = self._buffer("out", size).reshape(n, h_out, w_out, self.n_filter)
+        else:
+            out = np.empty((n, self.n_filter, h_out, w_out), self.dtype)
+        places = self._buffer("places", size if self.pool > 1 else 0, np.uint8)
+        _conv.forward(
+            windows, self.pool, x.reshape(-1), last, w.reshape(-1), b, padded, packed, out.reshape(-1), out_last, places
+        )
+        self.trained_on = n if training else 0
+        self._out, self._out_last, self._last = out if training else None, out_last, last
+        return out
+
+    def pad(self, x: Array, w: Array) -> None:
+        """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
+        _, padded, _ = self._forward_buffers(len(x))
+        _conv.pad_images(self._windows_of(len(x)), self.n_filter, x.reshape(-1), padded)
+        self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
+
+    def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
+        """Return (dx, dw, db), axes in the order of the last forward pass; without `need_dx`, dx is empty.
+
+        A dx with channels last is the engine's own buffer, overwritten by the next call.
+        """
+        n = self.trained_on
+        windows = self._windows_of(n)
+        padded_size, _, packed_size, scratch_size, partial_size = self._sizes(windows)
+        n_, c, h, w_ = windows.x_shape
+        if not need_dx:
+            dx = np.empty(0, self.dtype)
+        elif self._last:
+            dx = self._buffer("dx", n * c * h * w_).reshape(n_, h, w_, c)
+        else:
+            dx = np.empty(windows.x_shape, self.dtype)
+        dw, db = np.empty(w.shape, self.dtype), np.empty(self.n_filter, self.dtype)
+        pooled = self.pool > 1
+        _conv.backward(
+            windows,
+            self.pool,
+            dout.reshape(-1),
+            self._out.reshape(-1) if pooled else np.empty(0, self.dtype),
+            self._out_last,
+            self._buffer("places", dout.size if pooled else 0, np.uint8),
+            self._buffer("padded", padded_size),
+            w.reshape(-1),
+            self._buffer("back", packed_size),
+            self._buffer("scratch", scratch_size, np.uint8),
+            self._buffer("partial", partial_size),
+            dw.reshape(-1),
+            db,
+            dx.reshape(-1),
+            self._last,
+        )
+        return dx, dw, db
+
+    def _windows_of(self, n_images: int) -> Windows:
+        return self.windows._replace(n_images=n_images)
+
+    def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int]:
+        sizes: tuple[int, int, int, int, int] = _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.pool)
+        return sizes
+
+    def _forward_buffers(self, n_images: int) -> tuple[Windows, Array, Array]:
+        windows = self._windows_of(n_images)
+        padded_size, packed_size, *_ = self._sizes(windows)
+        return windows, self._buffer("padded", padded_size), self._buffer("forward", packed_size)
+
+    def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
+        """Return a flat buffer of `size`, new and zero only where the kept one is too small."""
+        kept = self._buffers.get(name)
+        if kept is None or kept.size < size:
+            kept = self._buffers[name] = np.zeros(size, dtype or self.dtype)
+        return kept[:size]
 
 
 def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._checks import check_real
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
+from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
@@ -60,6 +61,7 @@ class NeuralNet:
         self.loss_func = loss_func
         self.l2 = check_real("l2", l2, "[0, inf)")
         self.shapes()
+        self._steps: list[Any] = []
 
     @property
     def params(self) -> list[list[Array]]:
@@ -120,18 +122,35 @@ class NeuralNet:
             The last layer's output.
         """
         X = as_float_array("X", X, self.dtype)
-        for layer in self.layers:
-            X = layer.forward(X, training=training) if _takes_training(layer) else layer.forward(X)
+        self._steps = find_blocks(self.layers)
+        for step in self._steps:
+            if isinstance(step, Block):
+                X = step.forward(X, training)
+            else:
+                X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
         return X
 
     def backward(self, dout: Array) -> list[list[Array]]:
-        """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output."""
-        grads = []
-        for layer in reversed(self.layers):
-            if layer is self.layers[0] and type(layer) in (Conv, FullyConnected):
-                grads.append(layer.parameter_gradients(dout))  # nobody asks for the gradient of the images
+        """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output.
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward pass with `training` to go back from.
+        """
+        steps: list[Any] = []
+        for step in self._steps or self.layers:
+            steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
+        grads: list[list[Array]] = []
+        for step in reversed(steps):
+            first = step is steps[0]  # nobody asks for the gradient of the images
+            if isinstance(step, Block):
+                dout, block_grads = step.backward(dout, need_dX=not first)
+                grads.extend(block_grads)
+            elif first and type(step) in (Conv, FullyConnected):
+                grads.append(step.parameter_gradients(dout))
             else:
-                dout, layer_grads = layer.backward(dout)
+                dout, layer_grads = step.backward(dout)
                 grads.append(list(layer_grads))
         return grads
 

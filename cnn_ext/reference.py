@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._windows import check_argmax, check_columns, check_windows
+from ._windows import check_argmax, check_columns, check_convolution, check_windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,6 +44,25 @@ def col2im(
             pixels = padded[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
             pixels += columns[:, i, j].transpose(3, 0, 1, 2)
     return np.ascontiguousarray(padded[:, :, padding : padding + w.height, padding : padding + w.width])
+
+
+def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> Array:
+    """Convolve images with filters, as a product of matrices; see `cnn_ext.kernels.conv2d_forward`."""
+    windows = check_convolution(x, w, b, padding, stride)
+    columns = im2col(x, w.shape[2], w.shape[3], padding, stride)
+    out = _native(w).reshape(len(w), -1) @ columns + _native(b)[:, None]
+    # One row a filter; the columns are positions and images, the image index running fastest.
+    return np.ascontiguousarray(out.reshape(len(w), windows.h_out, windows.w_out, len(x)).transpose(3, 0, 1, 2))
+
+
+def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) -> tuple[Array, Array, Array]:
+    """Return the gradients (dx, dw, db) of `conv2d_forward`; see `cnn_ext.kernels.conv2d_backward`."""
+    check_convolution(x, w, None, padding, stride)
+    columns = im2col(x, w.shape[2], w.shape[3], padding, stride)
+    rows = _native(dout).transpose(1, 2, 3, 0).reshape(len(w), -1)
+    dw = (rows @ columns.T).reshape(w.shape)
+    dcolumns = _native(w).reshape(len(w), -1).T @ rows
+    return col2im(dcolumns, x.shape, w.shape[2], w.shape[3], padding, stride), dw, rows.sum(axis=1)
 
 
 def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:

@@ -208,6 +208,30 @@ def forward(
         run(forward_image, &job, n_images)
 
 
+cdef void pad_image(void *context, Py_ssize_t image) noexcept nogil:
+    cdef Job *job = <Job *> context
+    job.kernels.pad(job.shape, job.x + image * job.x_step, job.x_layout, job.padded + image * job.padded_step)
+
+
+def pad_images(windows, Py_ssize_t n_filter, const real[::1] x, real[::1] padded):
+    """Fill `padded` as `forward` does, from images with channels first."""
+    cdef const conv_kernels *k = conv_table(use_avx2, sizeof(real))
+    cdef conv_shape s = shape_of(windows, n_filter, 1, k.lanes)
+    cdef Py_ssize_t n_images = windows[0], image_size = s.n_channels * s.height * s.width
+    cdef Job job
+    if x.shape[0] != n_images * image_size or padded.shape[0] != n_images * s.padded_size:
+        raise ValueError("the sizes of the buffers do not fit the geometry")
+    if n_images == 0:
+        return
+    memset(&job, 0, sizeof(Job))
+    job.kernels, job.shape = k, &s
+    job.x, job.x_layout = <const char *> &x[0], layout_of(s.n_channels, s.height * s.width, False)
+    job.x_step = image_size * sizeof(real)
+    job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
+    with nogil:
+        run(pad_image, &job, n_images)
+
+
 cdef void backward_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
     cdef const conv_kernels *k = job.kernels

@@ -73,6 +73,14 @@ class Layer(ABC):
         """Note what a gradient must look like; after inference, there is nothing to go back from."""
         self._last_output = (out.shape, out.dtype) if training else None
 
+    def can_go_back(self) -> bool:
+        """Whether the last forward pass of this layer was one of training."""
+        return self._last_output is not None
+
+    def forget(self) -> None:
+        """Drop what the last forward pass kept."""
+        self._last_output = None
+
     def _check_gradient(self, dout: Any) -> Array:
         """Return `dout` as an array like the last output, or raise before anything is computed."""
         if self._last_output is None:
