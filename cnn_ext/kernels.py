@@ -20,12 +20,17 @@ try:
     from . import _conv, _im2col, _maxpool
     from . import _threads as pool
 except ImportError as error:
+    if "CNN_EXT_SIMD" in str(error):
+        raise
     raise ImportError(
         f"the compiled modules of cnn_ext are missing or were built for another Python ({error}): "
         "run `python -m pip install -e .` in the source folder, or install the wheel"
     ) from error
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+INSTRUCTION_SET: str = _conv.INSTRUCTION_SET
+"""What the convolution was compiled for: "avx2" or "baseline"; CNN_EXT_SIMD forces one before the import."""
 
 __all__ = ["col2im", "conv2d_backward", "conv2d_forward", "im2col", "maxpool_backward", "maxpool_forward"]
 
