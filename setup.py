@@ -39,8 +39,10 @@ setup(
         [
             extension("conv", "conv.c", "conv_avx2.c"),
             extension("im2col", "im2col.c"),
+            extension("matmul", "matmul.c", "matmul_avx2.c"),
             extension("maxpool", "maxpool.c"),
             extension("threads", "threads.c"),
+            extension("update", "update.c"),
         ],
         build_dir="build/cython",
         include_path=["src"],

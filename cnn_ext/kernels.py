@@ -17,7 +17,7 @@ from ._windows import Windows, check_argmax, check_columns, check_convolution, c
 from .errors import DTypeError, ShapeError
 
 try:
-    from . import _conv, _im2col, _maxpool
+    from . import _conv, _im2col, _matmul, _maxpool, _update
     from . import _threads as pool
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
@@ -29,7 +29,7 @@ except ImportError as error:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-INSTRUCTION_SET: str = _conv.INSTRUCTION_SET
+INSTRUCTION_SET: str = pool.INSTRUCTION_SET
 """What the convolution was compiled for: "avx2" or "baseline"; CNN_EXT_SIMD forces one before the import."""
 
 __all__ = ["col2im", "conv2d_backward", "conv2d_forward", "im2col", "maxpool_backward", "maxpool_forward"]
@@ -363,6 +363,79 @@ def maxpool_backward(
     dx = np.empty(windows.x_shape, dout.dtype)
     _maxpool.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
     return dx
+
+
+def dense_forward(x: Array, w: Array, b: Array) -> Array:
+    """Return x @ w + b for x (N, inputs), w (inputs, outputs), b (outputs,), all C-contiguous and of one dtype.
+
+    It checks nothing: the layer does. Each number is summed in the order of the inputs: the same bits for a row alone and
+    in a batch, and for any number of threads.
+    """
+    out = np.empty((len(x), w.shape[1]), w.dtype)
+    _multiply(x, False, w, b, out, False)
+    return out
+
+
+def dense_backward(dout: Array, x: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
+    """Return the gradients (dx, dw, db) of `dense_forward`; without `need_dx`, dx is empty."""
+    dw = np.empty(w.shape, w.dtype)
+    if len(x) == 0:
+        dw[...] = 0
+        return np.empty(x.shape if need_dx else 0, w.dtype), dw, np.zeros(w.shape[1], w.dtype)
+    _multiply(x, True, dout, _NONE, dw, False)
+    dx = np.empty(x.shape if need_dx else 0, w.dtype)
+    if need_dx:
+        _multiply(w, False, dout.T, _NONE, dx, True)  # w @ dout.T, stored the other way round
+    return dx, dw, dout.sum(axis=0)
+
+
+_NONE = np.empty(0)
+
+
+def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_transposed: bool) -> None:
+    """c = a @ b + bias (see `_matmul.multiply`), with the rows of b brought to whole vectors if they are not."""
+    n_terms, n_columns = b.shape
+    padded = _matmul.columns_padded(b.itemsize, n_columns)
+    if padded != n_columns or not b.flags.c_contiguous:
+        filled = np.zeros((n_terms, padded), b.dtype)
+        filled[:, :n_columns] = b
+        b = filled
+    n_rows = a.shape[1] if a_transposed else a.shape[0]
+    bias = bias.astype(c.dtype, copy=False)
+    _matmul.multiply(
+        n_rows, n_columns, n_terms, a.reshape(-1), a_transposed, b.reshape(-1), bias, c.reshape(-1), c_transposed
+    )
+
+
+def all_finite(x: Array) -> bool:
+    """Return whether `x` holds neither NaN nor infinity."""
+    if _is_plain(x):
+        return bool(_update.all_finite(x.reshape(-1)))
+    return bool(np.isfinite(x).all())
+
+
+def add_scaled(target: Array, source: Array, factor: float) -> None:
+    """Do target += factor * source in place, in the precision of `target`."""
+    if _is_plain(target) and _is_plain(source) and target.dtype == source.dtype:
+        _update.add_scaled(target.reshape(-1), source.reshape(-1), factor)
+    else:
+        target += target.dtype.type(factor) * source
+
+
+def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool) -> None:
+    """Do one step of SGD with momentum in place, as `optimizers.SGD` describes it; all three of one shape."""
+    if all(_is_plain(array) and array.dtype == param.dtype for array in (param, grad, velocity)):
+        _update.momentum_step(param.reshape(-1), grad.reshape(-1), velocity.reshape(-1), lr, momentum, nesterov)
+        return
+    number = param.dtype.type
+    velocity *= number(momentum)
+    velocity += grad
+    param -= number(lr) * (grad + number(momentum) * velocity if nesterov else velocity)
+
+
+def _is_plain(x: Array) -> bool:
+    """Whether the compiled passes over memory can take `x` as it is."""
+    return x.dtype.char in "fd" and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned
 
 
 def _plain(x: Array) -> Array:

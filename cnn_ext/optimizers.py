@@ -14,6 +14,7 @@ import numpy as np
 
 from ._checks import check_real
 from .errors import DTypeError, NonFiniteError, ShapeError
+from .kernels import all_finite, momentum_step
 from .layers.base import Array
 
 
@@ -80,7 +81,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{name} is read-only and cannot be trained")
             if grad.shape != param.shape:
                 raise ShapeError(f"grad of {name} must have shape {param.shape}, got {grad.shape}")
-            if not np.isfinite(grad).all():
+            if not all_finite(grad):
                 count = np.count_nonzero(~np.isfinite(grad))
                 raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
         if self.steps == 0:
@@ -141,10 +142,7 @@ class SGD(Optimizer):
             param -= lr * grad
             return
         (velocity,) = state
-        momentum = param.dtype.type(self.momentum)
-        velocity *= momentum
-        velocity += grad
-        param -= lr * (grad + momentum * velocity) if self.nesterov else lr * velocity
+        momentum_step(param, grad, velocity, float(lr), self.momentum, self.nesterov)
 
 
 class AdaGrad(Optimizer):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
+from .kernels import add_scaled
 from .layers.base import Array
 
 Gradients = Sequence[Sequence[Array]]
@@ -51,7 +52,7 @@ def delta_l2_regularization(layers: Sequence[Any], grads: Gradients, lam: float 
         As many gradients as there are not layers; `lam` out of range.
     """
     lam = check_real("lam", lam, "[0, inf)")
-    return _with_penalty(layers, grads, lambda W: W.dtype.type(lam) * W)
+    return _with_penalty(layers, grads, lambda gradient, W: add_scaled(gradient, W, lam))
 
 
 def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
@@ -73,16 +74,18 @@ def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
 def delta_l1_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:
     """Return new gradients with lam * sign(W) added to each W's (0 at 0); see `delta_l2_regularization`."""
     lam = check_real("lam", lam, "[0, inf)")
-    return _with_penalty(layers, grads, lambda W: W.dtype.type(lam) * np.sign(W))
+    return _with_penalty(layers, grads, lambda gradient, W: add_scaled(gradient, np.sign(W), lam))
 
 
-def _with_penalty(layers: Sequence[Any], grads: Gradients, slope: Callable[[Array], Array]) -> list[list[Array]]:
+def _with_penalty(
+    layers: Sequence[Any], grads: Gradients, add_slope: Callable[[Array, Array], None]
+) -> list[list[Array]]:
     if len(layers) != len(grads):
         raise ValueError(f"grads must have one entry for each of the {len(layers)} layers, got {len(grads)}")
     penalized = []
     for layer, layer_grads in zip(reversed(layers), grads, strict=True):
         new = [np.array(grad) for grad in layer_grads]
         if hasattr(layer, "W"):
-            new[0] += slope(layer.W)
+            add_slope(new[0], layer.W)
         penalized.append(new)
     return penalized

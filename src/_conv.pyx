@@ -4,12 +4,10 @@ The way back sums over images in chunks of a fixed size, each into its own parti
 a binary tree over the chunks. So the result does not depend on who worked on what.
 """
 
-import os
-
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from cnn_ext._threads import POOL_RUN
+from cnn_ext._threads import INSTRUCTION_SET, POOL_RUN
 
 from pool cimport pool_run_of, run_function
 
@@ -46,7 +44,6 @@ cdef extern from "conv.h" nogil:
         void (*input_gradient)(const conv_shape *, const void *sorted, Py_ssize_t n, const void *back, void *dpadded) noexcept nogil
         void (*add)(void *target, const void *source, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
 
-    int conv_has_avx2()
     const conv_kernels *conv_table(int avx2, int real_bytes)
 
 
@@ -61,17 +58,7 @@ cdef enum:
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
 
 
-def _choose_set():
-    wanted = os.environ.get("CNN_EXT_SIMD", "").strip()
-    if wanted not in ("", "baseline", "avx2"):
-        raise ImportError(f"CNN_EXT_SIMD must be baseline or avx2, got {wanted!r}")
-    if wanted == "avx2" and not conv_has_avx2():
-        raise ImportError("CNN_EXT_SIMD asks for avx2, which this processor or build does not have")
-    return wanted != "baseline" and bool(conv_has_avx2())
-
-
-cdef bint use_avx2 = _choose_set()
-INSTRUCTION_SET = conv_table(use_avx2, 4).name.decode()
+cdef bint use_avx2 = INSTRUCTION_SET == "avx2"
 
 
 cdef struct Job:

@@ -1,4 +1,6 @@
-"""Glue of the worker pool: its size, and the capsule by which the other modules reach it."""
+"""What the other modules share: the worker pool, handed out in a capsule, and the choice of the instruction set."""
+
+import os
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -12,6 +14,21 @@ cdef extern from "threads.h" nogil:
     int POOL_MAX_THREADS
 
 
+cdef extern from "instruction_sets.h":
+    int processor_has_avx2()
+
+
+def _choose_set():
+    """Return the best instruction set, or the one that CNN_EXT_SIMD asks for."""
+    wanted = os.environ.get("CNN_EXT_SIMD", "").strip()
+    if wanted not in ("", "baseline", "avx2"):
+        raise ImportError(f"CNN_EXT_SIMD must be baseline or avx2, got {wanted!r}")
+    if wanted == "avx2" and not processor_has_avx2():
+        raise ImportError("CNN_EXT_SIMD asks for avx2, which this processor or build does not have")
+    return wanted or ("avx2" if processor_has_avx2() else "baseline")
+
+
+INSTRUCTION_SET = _choose_set()
 MAX_THREADS = POOL_MAX_THREADS
 POOL_RUN = PyCapsule_New(<void *> pool_run, "cnn_ext.pool_run", NULL)
 

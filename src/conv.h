@@ -16,6 +16,8 @@
 #ifndef CNN_EXT_CONV_H
 #define CNN_EXT_CONV_H
 
+#include "instruction_sets.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -70,20 +72,9 @@ typedef struct {
 
 extern const conv_kernels conv_plain_f32, conv_plain_f64;
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
-#define CNN_EXT_HAS_AVX2 1
+#ifdef CNN_EXT_HAS_AVX2
 extern const conv_kernels conv_avx2_f32, conv_avx2_f64;
 #endif
-
-/* Whether this processor can run a set. */
-static inline int conv_has_avx2(void)
-{
-#ifdef CNN_EXT_HAS_AVX2
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return 0;
-#endif
-}
 
 /* The table of a precision: the AVX2 set if it is asked for and there, else the plain one. */
 static inline const conv_kernels *conv_table(int avx2, int real_bytes)

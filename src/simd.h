@@ -14,6 +14,7 @@
  * like conv_avx2.c that includes the kernels.
  */
 
+#include <stdint.h>
 #if VECTOR_BYTES == 32
 #include <immintrin.h>
 #elif defined(__aarch64__)

@@ -9,6 +9,7 @@ import numpy as np
 from .._checks import check_float_dtype, check_int
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
+from ..kernels import dense_backward, dense_forward
 from .base import Array, ArrayOf, Layer, Shape, as_float_array
 
 
@@ -70,17 +71,31 @@ class FullyConnected(Layer):
         X = as_float_array("X", X, self.dtype)
         if X.ndim != 2 or X.shape[1] != self.in_size:
             raise ShapeError(f"FullyConnected expects X of shape (N, {self.in_size}), got {X.shape}")
-        out = X @ self.W + self.b
+        X = np.ascontiguousarray(X)
+        out = dense_forward(X, *self.weights())
         self._X = X if training else None
         self._note_output(out, training)
         return out
 
+    def weights(self) -> tuple[Array, Array]:
+        """Return `W` and `b` as the kernels want them: of the layer's dtype, contiguous, of the right shapes."""
+        W, b = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        if W.shape != (self.in_size, self.out_size) or b.shape != (self.out_size,):
+            raise ShapeError(
+                f"FullyConnected has W ({self.in_size}, {self.out_size}) and b ({self.out_size},), "
+                f"but params hold {W.shape} and {b.shape}"
+            )
+        return W, b
+
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, out_size)."""
-        gradients = self.parameter_gradients(dout)
-        return as_float_array("dout", dout, self.dtype) @ self.W.T, gradients
+        dX, dW, db = self._gradients(dout, need_dX=True)
+        return dX, [dW, db]
 
     def parameter_gradients(self, dout: Array) -> list[Array]:
         """Return [dW, db] alone: all that the first layer of a network needs."""
-        dout = self._check_gradient(dout)
-        return [self._X.T @ dout, dout.sum(axis=0)]
+        return list(self._gradients(dout, need_dX=False)[1:])
+
+    def _gradients(self, dout: Array, need_dX: bool) -> tuple[Array, Array, Array]:
+        dout = np.ascontiguousarray(self._check_gradient(dout))
+        return dense_backward(dout, self._X, self.weights()[0], need_dx=need_dX)

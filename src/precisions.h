@@ -1,0 +1,21 @@
+/* Includes BODY, the body of some kernels, once for each precision.
+ *
+ * The file that includes this one has defined VECTOR_BYTES, SET_NAME and NAMED_IN_SET(name, precision): one instruction
+ * set. Here REAL, INTEGER and NAMED are added, which is all that a body needs.
+ */
+
+#define REAL float
+#define INTEGER int32_t
+#define NAMED(name) NAMED_IN_SET(name, f32)
+#include BODY
+#undef REAL
+#undef INTEGER
+#undef NAMED
+
+#define REAL double
+#define INTEGER int64_t
+#define NAMED(name) NAMED_IN_SET(name, f64)
+#include BODY
+#undef REAL
+#undef INTEGER
+#undef NAMED

@@ -1,0 +1,38 @@
+/* The body of update.c, for one precision: REAL is the type, NAMED(f) the name of f in that precision. */
+
+int NAMED(all_finite)(const REAL *x, ptrdiff_t n)
+{
+    /* x - x is 0 for a finite x and NaN for all others; a NaN stays in a sum. Eight sums, so that they do not wait for
+     * each other. */
+    REAL sum[8] = {0};
+    ptrdiff_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            sum[lane] += x[i + lane] - x[i + lane];
+    for (; i < n; i++)
+        sum[0] += x[i] - x[i];
+    for (int lane = 1; lane < 8; lane++)
+        sum[0] += sum[lane];
+    return sum[0] == 0;
+}
+
+void NAMED(add_scaled)(REAL *restrict target, const REAL *restrict source, REAL factor, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        target[i] += factor * source[i];
+}
+
+void NAMED(momentum_step)(REAL *restrict param, const REAL *restrict grad, REAL *restrict velocity, REAL lr,
+                          REAL momentum, int nesterov, ptrdiff_t n)
+{
+    if (nesterov)
+        for (ptrdiff_t i = 0; i < n; i++) {
+            velocity[i] = velocity[i] * momentum + grad[i];
+            param[i] -= lr * (grad[i] + momentum * velocity[i]);
+        }
+    else
+        for (ptrdiff_t i = 0; i < n; i++) {
+            velocity[i] = velocity[i] * momentum + grad[i];
+            param[i] -= lr * velocity[i];
+        }
+}
