@@ -13,10 +13,11 @@ import numpy as np
 from ._checks import check_real
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
+from .kernels import add_scaled
 from .layers import Conv, FullyConnected
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
-from .regularization import delta_l2_regularization, l2_regularization
+from .regularization import l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table
 
@@ -168,8 +169,12 @@ class NeuralNet:
         grads = self.backward(dout)
         if self.l2 == 0:
             return loss, grads
-        loss += l2_regularization(self.layers, self.l2)
-        return loss, delta_l2_regularization(self.layers, grads, self.l2)
+        for layer, layer_grads in zip(reversed(self.layers), grads, strict=True):
+            if hasattr(layer, "W"):
+                if type(layer) not in (Conv, FullyConnected):  # a gradient that may be someone else's array
+                    layer_grads[0] = np.array(layer_grads[0])
+                add_scaled(layer_grads[0], layer.W, self.l2)
+        return loss + l2_regularization(self.layers, self.l2), grads
 
     def predict(self, X: Array) -> Array:
         """Return the most probable class of each image, shape (N,), int64. Works in chunks and keeps no caches."""

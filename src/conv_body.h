@@ -83,33 +83,29 @@ static void NAMED(unpad)(const conv_shape *s, const void *padded_, void *x_, con
     }
 }
 
-/* Convolve at four pixels with n_vectors vectors of filters. Naively, for each pixel p and filter k:
- *     sum[p][k] = sum over (ky, j) of padded[pixel[p] + ky * padded_row + j] * weights[(ky, j), k].
- * The 4 * n_vectors sums stay in registers; a step loads n_vectors of weights and spreads four pixels' numbers. */
+/* Convolve at six pixels with n_vectors vectors of filters. Naively, for each pixel p and filter k:
+ *     sum[p][k] = sum over (ky, j) of pixel[p][ky * padded_row + j] * weights[(ky, j), k].
+ * The 6 * n_vectors sums stay in registers; a step loads n_vectors of weights and spreads six pixels' numbers. */
 static ALWAYS_INLINE void NAMED(convolve_tile)(const conv_shape *s, const REAL *const *pixel, const REAL *weights,
-                                               int n_vectors, NAMED(vec) sum[4][2])
+                                               int n_vectors, NAMED(vec) sum[6][2])
 {
-    NAMED(vec) local[4][2] = {{{0}}};
-    const REAL *p0 = pixel[0], *p1 = pixel[1], *p2 = pixel[2], *p3 = pixel[3];
+    NAMED(vec) local[6][2] = {{{0}}};
     for (ptrdiff_t ky = 0; ky < s->h_filter; ky++) {
+        const REAL *row[6];
+        for (int p = 0; p < 6; p++)
+            row[p] = pixel[p] + ky * s->padded_row;
         for (ptrdiff_t j = 0; j < s->run; j++) {
-            NAMED(vec) a0 = NAMED(broadcast)(p0[j]), a1 = NAMED(broadcast)(p1[j]);
-            NAMED(vec) a2 = NAMED(broadcast)(p2[j]), a3 = NAMED(broadcast)(p3[j]);
-            for (int v = 0; v < n_vectors; v++) {
-                NAMED(vec) w = NAMED(load)(weights + v * LANES);
-                local[0][v] = NAMED(fma_add)(a0, w, local[0][v]);
-                local[1][v] = NAMED(fma_add)(a1, w, local[1][v]);
-                local[2][v] = NAMED(fma_add)(a2, w, local[2][v]);
-                local[3][v] = NAMED(fma_add)(a3, w, local[3][v]);
+            NAMED(vec) w0 = NAMED(load)(weights), w1 = n_vectors > 1 ? NAMED(load)(weights + LANES) : w0;
+            for (int p = 0; p < 6; p++) {
+                NAMED(vec) number = NAMED(broadcast)(row[p][j]);
+                local[p][0] = NAMED(fma_add)(number, w0, local[p][0]);
+                if (n_vectors > 1)
+                    local[p][1] = NAMED(fma_add)(number, w1, local[p][1]);
             }
             weights += s->filters_padded;
         }
-        p0 += s->padded_row;
-        p1 += s->padded_row;
-        p2 += s->padded_row;
-        p3 += s->padded_row;
     }
-    for (int p = 0; p < 4; p++)
+    for (int p = 0; p < 6; p++)
         for (int v = 0; v < n_vectors; v++)
             sum[p][v] = local[p][v];
 }
@@ -125,71 +121,75 @@ static ALWAYS_INLINE void NAMED(put)(REAL *out, conv_layout layout, ptrdiff_t n,
         out[lane * layout.channel_stride] = value[lane];
 }
 
-/* The convolution alone, for n_vectors vectors of filters from `filter` on. */
-static ALWAYS_INLINE void NAMED(forward_plain)(const conv_shape *s, const REAL *padded, const REAL *weights,
-                                               const REAL *bias, REAL *out, conv_layout layout, ptrdiff_t filter,
-                                               int n_vectors)
+/* A place in the stream of pixels: window by window, within a window row by row. */
+typedef struct {
+    ptrdiff_t window_y, window_x, place_y, place_x;
+} NAMED(cursor);
+
+static ALWAYS_INLINE void NAMED(advance)(NAMED(cursor) *c, const conv_shape *s)
 {
-    for (ptrdiff_t y = 0; y < s->h_conv; y++) {
-        const REAL *row = padded + y * s->stride * s->padded_row;
-        for (ptrdiff_t x = 0; x < s->w_conv; x += 4) {
-            const REAL *pixel[4];
-            NAMED(vec) sum[4][2];
-            for (ptrdiff_t p = 0; p < 4; p++) /* past the row's end, the last pixel once more */
-                pixel[p] = row + (x + p < s->w_conv ? x + p : s->w_conv - 1) * s->stride * s->n_channels;
-            NAMED(convolve_tile)(s, pixel, weights + filter, n_vectors, sum);
-            for (ptrdiff_t p = 0; p < 4 && x + p < s->w_conv; p++)
-                for (int v = 0; v < n_vectors; v++) {
-                    ptrdiff_t k = filter + v * LANES;
-                    NAMED(put)(out + k * layout.channel_stride + (y * s->w_conv + x + p) * layout.pixel_stride, layout,
-                               s->n_filter - k, sum[p][v] + NAMED(load)(bias + k));
-                }
-        }
-    }
+    if (++c->place_x < s->pool)
+        return;
+    c->place_x = 0;
+    if (++c->place_y < s->pool)
+        return;
+    c->place_y = 0;
+    if (++c->window_x < s->w_out)
+        return;
+    c->window_x = 0;
+    c->window_y++;
 }
 
-/* Conv, bias, ReLU and max-pooling for n_vectors vectors of filters. Naively, for each window and filter:
- *     best = -1; for each place: value = max(conv + bias, 0); if value > best: best = value, winner = place.
+/* All pixels of an image for n_vectors vectors of filters, six at a time. Naively, for each window and filter:
+ *     for each place: value = conv + bias; with pooling, value = max(value, 0), and if it beats best: best, winner = it.
  * The first of equal values wins, a NaN wins over all, as in the layers one by one. */
-static ALWAYS_INLINE void NAMED(forward_pooled)(const conv_shape *s, const REAL *padded, const REAL *weights,
-                                                const REAL *bias, REAL *out, conv_layout layout, uint8_t *places,
-                                                ptrdiff_t filter, int n_vectors)
+static ALWAYS_INLINE void NAMED(forward_filters)(const conv_shape *s, const REAL *padded, const REAL *weights,
+                                                 const REAL *bias, REAL *out, conv_layout layout, uint8_t *places,
+                                                 ptrdiff_t filter, int n_vectors, int pooled)
 {
-    const ptrdiff_t n_places = s->pool * s->pool;
+    const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool;
+    NAMED(cursor) reading = {0, 0, 0, 0}, writing = {0, 0, 0, 0};
+    NAMED(vec) best[2] = {{0}};
+    NAMED(mask) winner[2] = {{0}};
 
-    for (ptrdiff_t y = 0; y < s->h_out; y++)
-        for (ptrdiff_t x = 0; x < s->w_out; x++) {
-            NAMED(vec) best[2] = {{0}};
-            NAMED(mask) winner[2] = {{0}};
-            for (ptrdiff_t first = 0; first < n_places; first += 4) {
-                const REAL *pixel[4];
-                NAMED(vec) sum[4][2];
-                for (ptrdiff_t p = 0; p < 4; p++) {
-                    ptrdiff_t place = first + p < n_places ? first + p : n_places - 1;
-                    ptrdiff_t cy = y * s->pool + place / s->pool, cx = x * s->pool + place % s->pool;
-                    pixel[p] = padded + cy * s->stride * s->padded_row + cx * s->stride * s->n_channels;
-                }
-                NAMED(convolve_tile)(s, pixel, weights + filter, n_vectors, sum);
-                for (ptrdiff_t p = 0; p < 4 && first + p < n_places; p++)
-                    for (int v = 0; v < n_vectors; v++) {
-                        NAMED(vec) value = sum[p][v] + NAMED(load)(bias + filter + v * LANES);
-                        value = (NAMED(vec))((NAMED(mask))value & ~(value <= 0)); /* ReLU; NaN stays */
-                        NAMED(mask) wins = ~(value <= best[v]) & (best[v] == best[v]);
-                        if (first + p == 0)
-                            wins = ~(NAMED(mask)){0};
-                        best[v] = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best[v] & ~wins));
-                        winner[v] = (((NAMED(mask)){0} + (INTEGER)(first + p)) & wins) | (winner[v] & ~wins);
-                    }
+    for (ptrdiff_t first = 0; first < n_pixels; first += 6) {
+        const REAL *pixel[6], *at = padded;
+        NAMED(vec) sum[6][2];
+        const int n = n_pixels - first < 6 ? (int)(n_pixels - first) : 6;
+        for (int p = 0; p < 6; p++) { /* past the end, the last pixel once more */
+            if (p < n) {
+                ptrdiff_t y = reading.window_y * s->pool + reading.place_y;
+                ptrdiff_t x = reading.window_x * s->pool + reading.place_x;
+                at = padded + (y * s->padded_row + x * s->n_channels) * s->stride;
+                NAMED(advance)(&reading, s);
             }
+            pixel[p] = at;
+        }
+        NAMED(convolve_tile)(s, pixel, weights + filter, n_vectors, sum);
+        for (int p = 0; p < n; p++, NAMED(advance)(&writing, s)) {
+            const ptrdiff_t place = writing.place_y * s->pool + writing.place_x;
+            const ptrdiff_t window = writing.window_y * s->w_out + writing.window_x;
             for (int v = 0; v < n_vectors; v++) {
-                ptrdiff_t k = filter + v * LANES;
-                NAMED(put)(out + k * layout.channel_stride + (y * s->w_out + x) * layout.pixel_stride, layout,
-                           s->n_filter - k, best[v]);
-                uint8_t *place = places + (y * s->w_out + x) * s->n_filter + k;
-                for (ptrdiff_t lane = 0; lane < LANES && k + lane < s->n_filter; lane++)
-                    place[lane] = (uint8_t)winner[v][lane];
+                const ptrdiff_t k = filter + v * LANES;
+                NAMED(vec) value = sum[p][v] + NAMED(load)(bias + k);
+                if (pooled) {
+                    value = (NAMED(vec))((NAMED(mask))value & ~(value <= 0)); /* ReLU; NaN stays */
+                    NAMED(mask) wins = ~(value <= best[v]) & (best[v] == best[v]);
+                    if (place == 0)
+                        wins = ~(NAMED(mask)){0};
+                    best[v] = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best[v] & ~wins));
+                    winner[v] = (((NAMED(mask)){0} + (INTEGER)place) & wins) | (winner[v] & ~wins);
+                    if (place < s->pool * s->pool - 1)
+                        continue;
+                    value = best[v];
+                    uint8_t *to = places + window * s->n_filter + k;
+                    for (ptrdiff_t lane = 0; lane < LANES && k + lane < s->n_filter; lane++)
+                        to[lane] = (uint8_t)winner[v][lane];
+                }
+                NAMED(put)(out + k * layout.channel_stride + window * layout.pixel_stride, layout, s->n_filter - k, value);
             }
         }
+    }
 }
 
 static void NAMED(forward)(const conv_shape *s, const void *padded, const void *weights, const void *bias, void *out,
@@ -198,13 +198,13 @@ static void NAMED(forward)(const conv_shape *s, const void *padded, const void *
     for (ptrdiff_t filter = 0; filter < s->filters_padded; filter += 2 * LANES) {
         int two = s->filters_padded - filter > LANES;
         if (s->pool > 1 && two)
-            NAMED(forward_pooled)(s, padded, weights, bias, out, layout, places, filter, 2);
+            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 2, 1);
         else if (s->pool > 1)
-            NAMED(forward_pooled)(s, padded, weights, bias, out, layout, places, filter, 1);
+            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 1, 1);
         else if (two)
-            NAMED(forward_plain)(s, padded, weights, bias, out, layout, filter, 2);
+            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 2, 0);
         else
-            NAMED(forward_plain)(s, padded, weights, bias, out, layout, filter, 1);
+            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 1, 0);
     }
 }
 
