@@ -1,6 +1,6 @@
 """Read the logs of the series' runs; print their table and draw their curves.
 
-    python -m benchmarks.series_runs
+python -m benchmarks.series_runs
 """
 
 from __future__ import annotations

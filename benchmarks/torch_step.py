@@ -50,7 +50,9 @@ def main() -> None:
     ratio = statistics.median(a / b for a, b in zip(times[best], times["cnn_ext"], strict=True))
     for name, ms in medians.items():
         print(f"{name:28} {ms:8.2f} ms")
-    print(f"batch {args.batch}, {args.threads} threads: {best} / cnn_ext = {ratio:.2f}; losses differ by {difference:.1e}")
+    print(
+        f"batch {args.batch}, {args.threads} threads: {best} / cnn_ext = {ratio:.2f}; losses differ by {difference:.1e}"
+    )
     if args.json:
         from cnn_ext._machine import describe_machine
 

@@ -49,16 +49,20 @@ def check_windows(x_shape: Any, window: dict[str, Any], padding: Any, stride: An
         raise ShapeError(f"x_shape must be a tuple (N, C, H, W), got {x_shape!r}")
     for axis, (size, minimum) in enumerate(zip(x_shape, (0, 1, 1, 1), strict=True)):
         if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) or size < minimum:
-            raise ShapeError(f"x_shape must hold sizes (N >= 0, C, H, W >= 1), got {size!r} on axis {axis} of {x_shape}")
+            raise ShapeError(
+                f"x_shape must hold sizes (N >= 0, C, H, W >= 1), got {size!r} on axis {axis} of {x_shape}"
+            )
     sizes = [check_int(name, size, 1) for name, size in window.items()]
     padding = check_int("padding", padding, 0)
     stride = check_int("stride", stride, 1)
     n_images, n_channels, height, width = map(int, x_shape)
     h_out, w_out = window_counts((height, width), (sizes[0], sizes[-1]), padding, stride)
     windows = Windows(n_images, n_channels, height, width, sizes[0], sizes[-1], padding, stride, h_out, w_out)
-    largest = max(
-        math.prod(max(size, 1) for size in shape) for shape in (windows.x_shape, windows.columns_shape)
-    ) + max(height, width) + 2 * padding
+    largest = (
+        max(math.prod(max(size, 1) for size in shape) for shape in (windows.x_shape, windows.columns_shape))
+        + max(height, width)
+        + 2 * padding
+    )
     if 8 * largest > sys.maxsize:
         raise ShapeError(
             f"x_shape {tuple(x_shape)} with windows of {sizes[0]} x {sizes[-1]} makes more numbers than can be counted"

@@ -8,11 +8,12 @@ is what the layers give one by one: forward to the bit, backward to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .kernels import ConvEngine
+from .engine import ConvEngine
 from .layers import Conv, Maxpool, ReLU
 from .layers.base import Array
 
@@ -65,7 +66,7 @@ def find_blocks(layers: Sequence[Any]) -> list[Any]:
         else:
             steps.append(layers[index])
             index += 1
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if isinstance(before, Block) and isinstance(after, Block) and after.conv.X_dim == before.layers[2].out_dim:
             before.gives_channels_last = after.takes_channels_last = before.conv.dtype == after.conv.dtype
     return steps

@@ -143,7 +143,7 @@ def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
     from safetensors import SafetensorError, deserialize  # checks offsets, overlaps, dtypes and sizes
 
     try:
-        entries = deserialize(content)
+        entries: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise CheckpointCorruptError(f"{path}: {error}") from error
     dtypes = {name: dtype for dtype, name in DTYPE_NAMES.items()}

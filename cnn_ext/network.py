@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
+from .engine import add_scaled
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
-from .kernels import add_scaled
 from .layers import Conv, FullyConnected
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
@@ -53,9 +53,7 @@ class NeuralNet:
         `l2` negative or not a number; no layers.
     """
 
-    def __init__(
-        self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001
-    ) -> None:
+    def __init__(self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001) -> None:
         self.layers = list(layers)
         if not self.layers:
             raise ValueError("layers must hold at least one layer, got none")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
+from .engine import all_finite, momentum_step
 from .errors import DTypeError, NonFiniteError, ShapeError
-from .kernels import all_finite, momentum_step
 from .layers.base import Array
 
 

@@ -81,9 +81,7 @@ def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
     return out, argmax
 
 
-def maxpool_backward(
-    dout: Array, argmax: Array, x_shape: tuple[int, int, int, int], size: int, stride: int
-) -> Array:
+def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, int], size: int, stride: int) -> Array:
     """Send each gradient back to the place of its window's maximum; see `cnn_ext.kernels.maxpool_backward`."""
     dout = check_array("dout", dout, 4)
     w = check_windows(x_shape, {"size": size}, 0, stride)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
-from .kernels import add_scaled
+from .engine import add_scaled
 from .layers.base import Array
 
 Gradients = Sequence[Sequence[Array]]

@@ -16,9 +16,7 @@ from .loss import LossFunction
 from .model_file import read_model, write_model
 
 
-def write_network(
-    path: str | os.PathLike[str], layers: Sequence[Any], loss_func: LossFunction, l2: float
-) -> None:
+def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func: LossFunction, l2: float) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
     entries, tensors = [], {}
     for index, layer in enumerate(layers):
@@ -31,9 +29,7 @@ def write_network(
     write_model(path, {"layers": entries, "l2": l2, "loss_func": loss_name}, tensors)
 
 
-def read_network(
-    path: str | os.PathLike[str], allow_nonfinite: bool = False
-) -> tuple[list[Layer], str, float]:
+def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> tuple[list[Layer], str, float]:
     """Return the layers, the loss function's name and the L2 strength kept in `path`; see `NeuralNet.load`."""
     model = read_model(path)
     try:
@@ -68,9 +64,7 @@ def _check_tensors(
     for name, (shape, dtype) in wanted.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
-            raise CheckpointMismatchError(
-                f"{path}: {name} must be {dtype} {shape}, got {tensor.dtype} {tensor.shape}"
-            )
+            raise CheckpointMismatchError(f"{path}: {name} must be {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
         if not allow_nonfinite and not np.isfinite(tensor).all():
             count = np.count_nonzero(~np.isfinite(tensor))
             raise CheckpointMismatchError(f"{path}: {name} has {count} non-finite values")

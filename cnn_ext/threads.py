@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ._checks import check_int
-from .kernels import pool
+from ._compiled import _threads
 
 VARIABLE = "CNN_EXT_NUM_THREADS"
 
@@ -20,7 +20,7 @@ def set_num_threads(n: int) -> None:
     ValueError, DTypeError
         `n` is not an int in [1, 256].
     """
-    pool.set_threads(check_int("n", n, 1, pool.MAX_THREADS))
+    _threads.set_threads(check_int("n", n, 1, _threads.MAX_THREADS))
 
 
 def get_num_threads() -> int:
@@ -29,7 +29,7 @@ def get_num_threads() -> int:
     At the start: what the environment variable CNN_EXT_NUM_THREADS says, else as many as there are CPUs that this
     process may use (its affinity and its container's quota).
     """
-    return int(pool.get_threads())
+    return int(_threads.get_threads())
 
 
 def usable_cpus() -> int:
@@ -60,9 +60,9 @@ def _container_quota() -> float:
 def _from_environment() -> int:
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
-        return min(usable_cpus(), pool.MAX_THREADS)
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= pool.MAX_THREADS):
-        raise ValueError(f"{VARIABLE} must be an int in [1, {pool.MAX_THREADS}], got {value!r}")
+        return min(usable_cpus(), _threads.MAX_THREADS)
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _threads.MAX_THREADS):
+        raise ValueError(f"{VARIABLE} must be an int in [1, {_threads.MAX_THREADS}], got {value!r}")
     return int(value)
 
 

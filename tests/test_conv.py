@@ -189,7 +189,13 @@ def test_blocks_only_where_nothing_else_could_be_meant():
     conv, relu, pool = layers_of()[:3]
     overlapping = Maxpool(conv.out_dim, 3, 2)
     one = Maxpool(conv.out_dim, 1, 1)
-    for three in ([conv, MyReLU(), pool], [conv, relu, overlapping], [conv, relu, one], [conv, pool, relu], [conv, relu]):
+    for three in (
+        [conv, MyReLU(), pool],
+        [conv, relu, overlapping],
+        [conv, relu, one],
+        [conv, pool, relu],
+        [conv, relu],
+    ):
         assert find_blocks(three) == three
     assert [type(step) for step in find_blocks([relu, conv, relu, pool, relu])] == [ReLU, Block, ReLU]
 

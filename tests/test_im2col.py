@@ -62,7 +62,10 @@ def test_worked_example(module):
     # Two windows a image; the image index runs fastest.
     assert columns.tolist() == [[1, 7, 2, 8], [2, 8, 3, 9], [4, 10, 5, 11], [5, 11, 6, 12]]
     # The middle column of each image lies in both windows.
-    assert module.col2im(columns, x.shape, 2, 2, 0, 1).tolist() == [[[[1, 4, 3], [4, 10, 6]]], [[[7, 16, 9], [10, 22, 12]]]]
+    assert module.col2im(columns, x.shape, 2, 2, 0, 1).tolist() == [
+        [[[1, 4, 3], [4, 10, 6]]],
+        [[[7, 16, 9], [10, 22, 12]]],
+    ]
 
 
 @pytest.mark.parametrize("module", [kernels, reference])
@@ -167,7 +170,9 @@ def test_bad_images_and_sizes(module, arguments, error, message):
 
 
 def test_numpy_integers_are_integers():
-    np.testing.assert_array_equal(kernels.im2col(X, np.int64(3), np.uint8(3), np.int32(0), np.int16(1)), kernels.im2col(X, 3, 3, 0, 1))
+    np.testing.assert_array_equal(
+        kernels.im2col(X, np.int64(3), np.uint8(3), np.int32(0), np.int16(1)), kernels.im2col(X, 3, 3, 0, 1)
+    )
 
 
 COLUMNS = np.zeros((9, 8), np.float32)  # of two 4 x 4 images and 3 x 3 windows

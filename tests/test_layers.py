@@ -147,7 +147,9 @@ def test_maxpool_is_its_kernel(rng):
     pool = Maxpool((3, 5, 7), 2, 2)
     expected, argmax = reference.maxpool_forward(X, 2, 2)
     np.testing.assert_array_equal(pool.forward(X), expected)
-    np.testing.assert_array_equal(pool.backward(expected)[0], reference.maxpool_backward(expected, argmax, X.shape, 2, 2))
+    np.testing.assert_array_equal(
+        pool.backward(expected)[0], reference.maxpool_backward(expected, argmax, X.shape, 2, 2)
+    )
 
 
 def test_attributes_and_params_stay_in_step(rng):
@@ -164,7 +166,7 @@ def test_attributes_and_params_stay_in_step(rng):
     assert layer.b.tolist() == [1, 2] and layer.forward(X).tolist() == [[13, 14]]
     with pytest.raises(ShapeError, match=r"FullyConnected.W must have shape \(3, 2\), got \(2, 3\)"):
         layer.W = np.zeros((2, 3))
-    with pytest.raises(DTypeError, match="FullyConnected.b must be an array of real numbers"):
+    with pytest.raises(DTypeError, match=r"FullyConnected\.b must be an array of real numbers"):
         layer.b = np.array(["a", "b"])
 
 
@@ -179,7 +181,9 @@ def test_precision_and_seed_of_weights(dtype):
 
 def test_generator_is_handed_on():
     generator = np.random.default_rng(1)
-    assert not (Conv((1, 3, 3), 1, 3, 3, 1, 0, rng=generator).W == Conv((1, 3, 3), 1, 3, 3, 1, 0, rng=generator).W).all()
+    assert not (
+        Conv((1, 3, 3), 1, 3, 3, 1, 0, rng=generator).W == Conv((1, 3, 3), 1, 3, 3, 1, 0, rng=generator).W
+    ).all()
 
 
 def test_activations_without_overflow():
@@ -266,12 +270,20 @@ BAD = [
     (lambda: BatchNorm(0), ValueError, "X_dim must be >= 1, got 0"),
     (lambda: setattr(BatchNorm(3), "running_mean", np.zeros(2)), ShapeError, r"running_mean must have shape \(3,\)"),
     (lambda: setattr(BatchNorm(3), "eps", -1), ValueError, "eps must be in"),
-    (lambda: Conv((1, 4, 4), 1, 3, 3, 1, 1).forward(np.zeros((2, 3, 4, 4))), ShapeError, "Conv expects 1 input channel, got 3"),
-    (lambda: Conv((1, 4, 4), 1, 3, 3, 1, 1).forward(np.zeros((2, 1, 5, 4))), ShapeError, r"Conv expects images of shape \(1, 4, 4\)"),
+    (
+        lambda: Conv((1, 4, 4), 1, 3, 3, 1, 1).forward(np.zeros((2, 3, 4, 4))),
+        ShapeError,
+        "Conv expects 1 input channel, got 3",
+    ),
+    (
+        lambda: Conv((1, 4, 4), 1, 3, 3, 1, 1).forward(np.zeros((2, 1, 5, 4))),
+        ShapeError,
+        r"Conv expects images of shape \(1, 4, 4\)",
+    ),
     (lambda: Conv((1, 4, 4), 1, 3, 3, 1, 1).forward(np.zeros((1, 4, 4))), ShapeError, r"X must be 4-D \(N, C, H, W\)"),
     (lambda: FullyConnected(4, 2).forward(np.zeros((2, 5))), ShapeError, r"expects X of shape \(N, 4\), got \(2, 5\)"),
     (lambda: Maxpool((1, 4, 4), 2, 2).forward(np.zeros((2, 1, 4, 5))), ShapeError, "Maxpool expects images of shape"),
-    (lambda: BatchNorm(4).forward(np.zeros((2, 5))), ShapeError, r"BatchNorm expects X of shape \(N, 4\)"),
+    (lambda: BatchNorm(4).forward(np.zeros((2, 5))), ShapeError, r"BatchNorm expects X of shape \(N, \*\(4,\)\)"),
 ]
 
 

@@ -108,11 +108,15 @@ def test_gradients_get_the_penalty_last_layer_first(layers, delta, first, last):
     new = delta(layers, grads, 0.5)
     assert new[0][0].tolist() == last and new[2][0].tolist() == first
     assert new[0][1].tolist() == [1] and new[1] == []
-    assert all((g == 1).all() and not np.shares_memory(g, n) for old, fresh in zip(grads, new) for g, n in zip(old, fresh))
+    assert all(
+        (g == 1).all() and not np.shares_memory(g, n) for old, fresh in zip(grads, new) for g, n in zip(old, fresh)
+    )
 
 
 @pytest.mark.parametrize("function", [l2_regularization, l1_regularization])
-@pytest.mark.parametrize(("lam", "error"), [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", DTypeError)])
+@pytest.mark.parametrize(
+    ("lam", "error"), [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", DTypeError)]
+)
 def test_bad_strength(layers, function, lam, error):
     with pytest.raises(error, match="lam must be"):
         function(layers, lam)

@@ -159,7 +159,11 @@ BAD_BACKWARD = [
     ((DOUT, with_place(-1), X.shape, 2, 2), ValueError, r"max index -1 at output \(0, 0, 0, 1\) outside \[0, 4\)"),
     ((DOUT, with_place(4), X.shape, 2, 2), ValueError, r"max index 4 at output \(0, 0, 0, 1\) outside \[0, 4\)"),
     ((DOUT, with_place(2**63, np.uint64), X.shape, 2, 2), ValueError, "max index 9223372036854775808"),
-    ((DOUT, PLACES.astype(float), X.shape, 2, 2), DTypeError, "argmax must be a numpy.ndarray of integers, got float64"),
+    (
+        (DOUT, PLACES.astype(float), X.shape, 2, 2),
+        DTypeError,
+        "argmax must be a numpy.ndarray of integers, got float64",
+    ),
     ((DOUT, PLACES.tolist(), X.shape, 2, 2), DTypeError, "argmax must be a numpy.ndarray of integers, got list"),
     ((DOUT, PLACES[:, :, :1], X.shape, 2, 2), ShapeError, r"argmax must have shape \(1, 1, 2, 2\), got \(1, 1, 1, 2\)"),
     ((DOUT[:, :, :1], PLACES, X.shape, 2, 2), ShapeError, r"dout must have shape \(1, 1, 2, 2\), got \(1, 1, 1, 2\)"),

@@ -184,7 +184,9 @@ def test_a_full_disk(path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize(("call", "new"), [("open", False), ("fsync", False), ("replace", False), ("_flush_folder", True)])
+@pytest.mark.parametrize(
+    ("call", "new"), [("open", False), ("fsync", False), ("replace", False), ("_flush_folder", True)]
+)
 def test_killed_while_saving(path, call, new):
     owner = "_files" if call.startswith("_") else "os"
     result = run_child(path, f"{owner}.{call} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)")

@@ -88,7 +88,9 @@ def test_prediction_changes_and_keeps_nothing(images):
             np.testing.assert_array_equal(array, state[name])
 
 
-@pytest.mark.parametrize("convert", [lambda X: X.astype(np.float64), lambda X: X.tolist(), memoryview, lambda X: X[:, :, ::-1][:, :, ::-1]])
+@pytest.mark.parametrize(
+    "convert", [lambda X: X.astype(np.float64), lambda X: X.tolist(), memoryview, lambda X: X[:, :, ::-1][:, :, ::-1]]
+)
 def test_what_becomes_an_array_is_taken(images, convert):
     X = images[0][:3]
     net = small_net()
@@ -129,7 +131,7 @@ def test_layers_of_ones_own(images):
     watch = Watch()
     net = NeuralNet([Scale(), watch, Flatten(), FullyConnected(36, 4, rng=0)])
     X, y = images
-    loss, grads = net.train_step(X[:5], y[:5])
+    _, grads = net.train_step(X[:5], y[:5])
     assert watch.training is True and grads[-1][0].shape == (1,)
     net.predict(X)
     assert watch.training is False
@@ -147,7 +149,9 @@ def test_layers_are_read_anew(images):
 
 
 def test_layers_that_do_not_fit():
-    with pytest.raises(ShapeError, match=r"layer 1 \(FullyConnected\) takes inputs of shape \(9,\), but .* gives \(10,\)"):
+    with pytest.raises(
+        ShapeError, match=r"layer 1 \(FullyConnected\) takes inputs of shape \(9,\), but .* gives \(10,\)"
+    ):
         NeuralNet([FullyConnected(4, 10), FullyConnected(9, 2)])
     with pytest.raises(ValueError, match="at least one layer"):
         NeuralNet([])
@@ -171,7 +175,9 @@ def test_summary_of_the_series_network():
     assert summary.splitlines()[-1].split() == ["total", "202,738", "791.9", "KiB"]
 
 
-@pytest.mark.parametrize(("make", "shape", "count"), [(make_mnist_cnn, (1, 28, 28), 202_738), (make_cifar10_cnn, (3, 32, 32), 22_046)])
+@pytest.mark.parametrize(
+    ("make", "shape", "count"), [(make_mnist_cnn, (1, 28, 28), 202_738), (make_cifar10_cnn, (3, 32, 32), 22_046)]
+)
 def test_ready_made_networks(make, shape, count):
     layers = make(shape, 10, rng=0)
     assert sum(p.size for layer in layers for p in layer.params) == count

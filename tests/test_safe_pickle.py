@@ -29,7 +29,11 @@ def python2_string(data):
 def python2_array(array):
     """The opcodes of NumPy's arrays under Python 2, protocol 2."""
     shape = b"(" + b"".join(b"J" + struct.pack("<i", n) for n in array.shape) + b"t"
-    dtype = b"cnumpy\ndtype\nU\x02" + array.dtype.str[1:].encode() + b"K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = (
+        b"cnumpy\ndtype\nU\x02"
+        + array.dtype.str[1:].encode()
+        + b"K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
     new = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     return new + b"(K\x01" + shape + dtype + b"\x89" + python2_string(array.tobytes()) + b"tb"
 
@@ -159,7 +163,12 @@ def test_forged_sizes_take_no_memory():
 
 def cifar_batch(first, n=4, **changes):
     data = ((np.arange(n * 3072) + first) % 256).astype(np.uint8).reshape(n, 3072)
-    batch = {"data": data, "labels": [(first + i) % 10 for i in range(n)], "batch_label": "x", "filenames": ["a.png"] * n}
+    batch = {
+        "data": data,
+        "labels": [(first + i) % 10 for i in range(n)],
+        "batch_label": "x",
+        "filenames": ["a.png"] * n,
+    }
     return pickle.dumps({**batch, **changes}, protocol=2)
 
 
@@ -211,7 +220,10 @@ def test_bad_cifar(cifar, content, error, message):
 def test_bad_archives(cifar, tmp_path):
     archive = cifar / "cifar.tar.gz"
     content = gzip.decompress(archive.read_bytes())
-    for bad, message in ((content[:700], "no cifar-10-batches-py|not a sound tar|end"), (b"x" * 2048, "not a sound tar")):
+    for bad, message in (
+        (content[:700], "no cifar-10-batches-py|not a sound tar|end"),
+        (b"x" * 2048, "not a sound tar"),
+    ):
         archive.write_bytes(gzip.compress(bad))
         with pytest.raises(DataFormatError, match=message):
             load_cifar10(archive, 4, 4)

@@ -36,7 +36,8 @@ def test_set_and_get():
 
 
 @pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (257, ValueError), (-1, ValueError), (2.0, DTypeError), ("2", DTypeError), (True, DTypeError)]
+    ("n", "error"),
+    [(0, ValueError), (257, ValueError), (-1, ValueError), (2.0, DTypeError), ("2", DTypeError), (True, DTypeError)],
 )
 def test_bad_counts(n, error):
     before = cnn_ext.get_num_threads()

@@ -55,7 +55,9 @@ def test_help_and_version():
     result = run("--help")
     seconds = time.perf_counter() - began
     assert result.returncode == 0 and seconds < 3  # the target of 0.3 s is for a machine that does nothing else
-    for flag in "epochs batch-size lr momentum l2 schedule seed threads train-size test-size data output log quiet".split():
+    for (
+        flag
+    ) in "epochs batch-size lr momentum l2 schedule seed threads train-size test-size data output log quiet".split():
         assert f"--{flag}" in result.stdout
     assert run("--version").stdout == f"cnn_ext {cnn_ext.__version__}\n"
 
@@ -145,5 +147,5 @@ def test_a_terminal_gets_a_bar():
                 break
         os.close(master)
         assert process.wait() == 0
-    assert b"epoch 2/2: " in output and b"images/s" in output and b"loss 0." in output or b"loss 2." in output
+    assert (b"epoch 2/2: " in output and b"images/s" in output and b"loss 0." in output) or b"loss 2." in output
     assert b"test accuracy" in output

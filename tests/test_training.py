@@ -215,7 +215,9 @@ SOLVERS = [cnn_ext.sgd, cnn_ext.sgd_momentum, cnn_ext.adagrad, cnn_ext.rmsprop, 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.__name__)
 def test_solvers_print_as_the_series_does(solver, data, capsys):
     net = make_net()
-    assert solver(net, *data, minibatch_size=10, epoch=2, learning_rate=0.02, X_test=data[0], y_test=data[1], rng=0) is net
+    assert (
+        solver(net, *data, minibatch_size=10, epoch=2, learning_rate=0.02, X_test=data[0], y_test=data[1], rng=0) is net
+    )
     lines = capsys.readouterr().out.splitlines()
     assert [lines[0], lines[2]] == ["Epoch 1", "Epoch 2"]
     for line in lines[1::2]:

@@ -15,7 +15,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from .._files import open_without_waiting
 from ..errors import DataFormatError, DTypeError
@@ -125,7 +125,7 @@ def open_data(path: str | os.PathLike[str], sha256: str | None = None) -> Iterat
             raise DataFormatError(f"{name}: not gzip (starts with {start!r})")
         file.seek(0)
         with gzip.GzipFile(fileobj=file) as content:
-            yield DataReader(content, name, status.st_size * DEFLATE_RATIO)
+            yield DataReader(cast(IO[bytes], content), name, status.st_size * DEFLATE_RATIO)
 
 
 def _check_sha256(file: IO[bytes], name: str, expected: str) -> None:

@@ -92,7 +92,7 @@ def _from_archive(path: PathLike) -> dict[str, bytes]:
                     if member.name not in wanted or not member.isreg():
                         continue
                     if member.size > MAX_BATCH_BYTES:
-                        raise reader.error(f"{member.name} declares {member.size} bytes, at most {MAX_BATCH_BYTES} expected")
+                        raise reader.error(f"{member.name} declares {member.size} bytes, more than {MAX_BATCH_BYTES}")
                     content = archive.extractfile(member)
                     raw[wanted[member.name]] = b"" if content is None else content.read()
         except tarfile.TarError as error:

@@ -72,7 +72,7 @@ def read_idx(
         if expected > reader.capacity - start:
             raise _wrong_length(reader, start, expected, str(reader.skip_to_end()))
         array = np.empty(shape, dtype)
-        found = reader.fill(memoryview(array.reshape(-1).view(np.uint8)))
+        found = reader.fill(array.reshape(-1).view(np.uint8).data)
         if found < expected:
             raise _wrong_length(reader, start, expected, str(found))
         # Asking for one byte more also makes gzip compare its checksum.

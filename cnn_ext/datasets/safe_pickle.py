@@ -156,10 +156,10 @@ def load_arrays(data: bytes, name: str) -> Any:
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if opcode.name not in ALLOWED_OPCODES:
-                raise UnsafePickleError(f"{name}: pickle opcode {opcode.name} at byte {position} is not for plain arrays")
+                raise UnsafePickleError(f"{name}: opcode {opcode.name} at byte {position} is not for plain arrays")
             if opcode.name == "GLOBAL":
                 _stand_in(*str(argument).split(" ", 1))
-            if count > MAX_OPCODES or (opcode.name in ("PUT", "LONG_BINPUT") and int(argument) > MAX_OPCODES):
+            if count > MAX_OPCODES or (opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > MAX_OPCODES):
                 raise DataFormatError(f"{name}: a pickle of more than {MAX_OPCODES} steps")
         return _ArrayUnpickler(io.BytesIO(data), encoding="latin-1").load()
     except UnsafePickleError as error:

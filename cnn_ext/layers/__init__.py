@@ -10,9 +10,20 @@ from .pool import Maxpool
 from .shape import Flatten
 
 LAYER_TYPES: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (BatchNorm, Conv, Dropout, Flatten, FullyConnected, Maxpool, ReLU, Sigmoid, Tanh)
+    layer.__name__: layer for layer in (BatchNorm, Conv, Dropout, Flatten, FullyConnected, Maxpool, ReLU, Sigmoid, Tanh)
 }
 """Every layer of the package by name: what a saved model may be made of."""
 
-__all__ = ["LAYER_TYPES", "BatchNorm", "Conv", "Dropout", "Flatten", "FullyConnected", "Layer", "Maxpool", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "LAYER_TYPES",
+    "BatchNorm",
+    "Conv",
+    "Dropout",
+    "Flatten",
+    "FullyConnected",
+    "Layer",
+    "Maxpool",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -78,4 +78,3 @@ class Tanh(Layer):
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, []) with dX = dout * (1 - t**2), t the last output."""
         return self._check_gradient(dout) * self._derivative, []
-

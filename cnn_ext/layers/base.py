@@ -85,7 +85,7 @@ class Layer(ABC):
         """Return `dout` as an array like the last output, or raise before anything is computed."""
         if self._last_output is None:
             raise RuntimeError(
-                "backward() called before forward(): it needs a forward pass of this layer itself, with training=True, first"
+                "backward() called before forward(): this layer itself needs a forward pass with training=True first"
             )
         shape, dtype = self._last_output
         dout = as_float_array("dout", dout, dtype)

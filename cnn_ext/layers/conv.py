@@ -11,9 +11,9 @@ import numpy as np
 
 from .._checks import check_float_dtype, check_image_shape, check_int
 from .._windows import check_windows
+from ..engine import ConvEngine
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from ..kernels import ConvEngine
 from .base import Array, ArrayOf, Layer, Shape, as_float_array
 
 
@@ -141,7 +141,9 @@ class Conv(Layer):
         """Return `W` and `b` as the kernels want them: of the layer's dtype, contiguous."""
         W, b = (np.ascontiguousarray(param, self.dtype) for param in self.params)
         if W.shape != self.W_shape or b.shape != (self.n_filter,):
-            raise ShapeError(f"Conv has W {self.W_shape} and b ({self.n_filter},), but params hold {W.shape} and {b.shape}")
+            raise ShapeError(
+                f"Conv has W {self.W_shape} and b ({self.n_filter},), but params hold {W.shape} and {b.shape}"
+            )
         return W, b
 
     def engine_with_pool(self, size: int) -> ConvEngine:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_float_dtype, check_int
+from ..engine import dense_backward, dense_forward
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from ..kernels import dense_backward, dense_forward
 from .base import Array, ArrayOf, Layer, Shape, as_float_array
 
 

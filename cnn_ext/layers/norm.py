@@ -98,7 +98,7 @@ class BatchNorm(Layer):
         """Normalize X, shape (N, C, H, W) or (N, features); in training, update the running averages."""
         X = as_float_array("X", X, self.dtype)
         if X.shape[1:] != self.input_shape:
-            raise ShapeError(f"BatchNorm expects X of shape (N, {', '.join(map(str, self.input_shape))}), got {X.shape}")
+            raise ShapeError(f"BatchNorm expects X of shape (N, *{self.input_shape}), got {X.shape}")
         if training:
             mean, var = self._batch_statistics(X)
         else:

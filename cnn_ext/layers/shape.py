@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from .base import Array, Layer, Shape, as_float_array
 
 

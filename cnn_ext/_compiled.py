@@ -1,0 +1,18 @@
+"""The compiled modules: this file alone imports them, and says what to do where they are missing."""
+
+from __future__ import annotations
+
+try:
+    from . import _conv, _im2col, _matmul, _maxpool, _threads, _update  # type: ignore[attr-defined]
+except ImportError as error:
+    if "CNN_EXT_SIMD" in str(error):
+        raise
+    raise ImportError(
+        f"the compiled modules of cnn_ext are missing or were built for another Python ({error}): "
+        "run `python -m pip install -e .` in the source folder, or install the wheel"
+    ) from error
+
+INSTRUCTION_SET: str = _threads.INSTRUCTION_SET
+"""What the kernels run on: "avx2" or "baseline"; CNN_EXT_SIMD forces one before the import."""
+
+__all__ = ["INSTRUCTION_SET", "_conv", "_im2col", "_matmul", "_maxpool", "_threads", "_update"]

@@ -1,0 +1,197 @@
+"""What layers, networks and optimizers compute with: the compiled kernels, with their buffers.
+
+Nothing here checks its arguments: that is done once, by the public kernels, the layers and the optimizers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._compiled import _conv, _matmul, _update
+from ._windows import Windows
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class ConvEngine:
+    """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
+
+    Buffers are made when they are first needed and kept for the
+    next call. Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
+
+    Parameters
+    ----------
+    windows : Windows
+        Geometry of the convolution; its number of images is ignored.
+    n_filter : int
+    pool : int
+        Side of the pooling windows, their stride as well; 1 for the convolution alone, without ReLU.
+    dtype : numpy dtype
+        float32 or float64.
+    """
+
+    def __init__(self, windows: Windows, n_filter: int, pool: int, dtype: np.dtype[Any]) -> None:
+        self.windows, self.n_filter, self.pool, self.dtype = windows, n_filter, pool, dtype
+        self.trained_on = 0
+        """Images of the last forward pass in training; 0 if there is none to go back from."""
+        self._buffers: dict[str, Array] = {}
+        self._out: Any = None
+        self._out_last = self._last = False
+
+    def forward(
+        self, x: Array, w: Array, b: Array, *, training: bool, last: bool = False, out_last: bool = False
+    ) -> Array:
+        """Return the result for images `x`; `last` and `out_last` say whether channels are last in `x`, the result.
+
+        A result with channels last is the engine's own buffer, overwritten by the next call.
+        """
+        n = len(x)
+        windows, padded, packed = self._forward_buffers(n)
+        h_out, w_out = windows.h_out // self.pool, windows.w_out // self.pool
+        size = n * h_out * w_out * self.n_filter
+        if out_last:
+            out = self._buffer("out", size).reshape(n, h_out, w_out, self.n_filter)
+        else:
+            out = np.empty((n, self.n_filter, h_out, w_out), self.dtype)
+        places = self._buffer("places", size if self.pool > 1 else 0, np.uint8)
+        _conv.forward(
+            windows, self.pool, x.reshape(-1), last, w.reshape(-1), b, padded, packed, out.reshape(-1), out_last, places
+        )
+        self.trained_on = n if training else 0
+        self._out, self._out_last, self._last = out if training else None, out_last, last
+        return out
+
+    def pad(self, x: Array, w: Array) -> None:
+        """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
+        _, padded, _ = self._forward_buffers(len(x))
+        _conv.pad_images(self._windows_of(len(x)), self.n_filter, x.reshape(-1), padded)
+        self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
+
+    def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
+        """Return (dx, dw, db), axes in the order of the last forward pass; without `need_dx`, dx is empty.
+
+        A dx with channels last is the engine's own buffer, overwritten by the next call.
+        """
+        n = self.trained_on
+        windows = self._windows_of(n)
+        padded_size, _, packed_size, scratch_size, partial_size = self._sizes(windows)
+        n_, c, h, w_ = windows.x_shape
+        if not need_dx:
+            dx = np.empty(0, self.dtype)
+        elif self._last:
+            dx = self._buffer("dx", n * c * h * w_).reshape(n_, h, w_, c)
+        else:
+            dx = np.empty(windows.x_shape, self.dtype)
+        dw, db = np.empty(w.shape, self.dtype), np.empty(self.n_filter, self.dtype)
+        pooled = self.pool > 1
+        _conv.backward(
+            windows,
+            self.pool,
+            dout.reshape(-1),
+            self._out.reshape(-1) if pooled else np.empty(0, self.dtype),
+            self._out_last,
+            self._buffer("places", dout.size if pooled else 0, np.uint8),
+            self._buffer("padded", padded_size),
+            w.reshape(-1),
+            self._buffer("back", packed_size),
+            self._buffer("scratch", scratch_size, np.uint8),
+            self._buffer("partial", partial_size),
+            dw.reshape(-1),
+            db,
+            dx.reshape(-1),
+            self._last,
+        )
+        return dx, dw, db
+
+    def _windows_of(self, n_images: int) -> Windows:
+        return self.windows._replace(n_images=n_images)
+
+    def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int]:
+        return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.pool)
+
+    def _forward_buffers(self, n_images: int) -> tuple[Windows, Array, Array]:
+        windows = self._windows_of(n_images)
+        padded_size, packed_size, *_ = self._sizes(windows)
+        return windows, self._buffer("padded", padded_size), self._buffer("forward", packed_size)
+
+    def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
+        """Return a flat buffer of `size`, new and zero only where the kept one is too small."""
+        kept = self._buffers.get(name)
+        if kept is None or kept.size < size:
+            kept = self._buffers[name] = np.zeros(size, dtype or self.dtype)
+        return kept[:size]
+
+
+def dense_forward(x: Array, w: Array, b: Array) -> Array:
+    """Return x @ w + b for x (N, inputs), w (inputs, outputs), b (outputs,), all C-contiguous and of one dtype.
+
+    Each number is summed in the order of the inputs: the same bits for a row alone and in a batch, and for any number
+    of threads.
+    """
+    out = np.empty((len(x), w.shape[1]), w.dtype)
+    _multiply(x, False, w, b, out, False)
+    return out
+
+
+def dense_backward(dout: Array, x: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
+    """Return the gradients (dx, dw, db) of `dense_forward`; without `need_dx`, dx is empty."""
+    dw = np.empty(w.shape, w.dtype)
+    if len(x) == 0:
+        dw[...] = 0
+        return np.empty(x.shape if need_dx else 0, w.dtype), dw, np.zeros(w.shape[1], w.dtype)
+    _multiply(x, True, dout, _NONE, dw, False)
+    dx = np.empty(x.shape if need_dx else 0, w.dtype)
+    if need_dx:
+        _multiply(w, False, dout.T, _NONE, dx, True)  # w @ dout.T, stored the other way round
+    return dx, dw, dout.sum(axis=0)
+
+
+_NONE = np.empty(0)
+
+
+def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_transposed: bool) -> None:
+    """c = a @ b + bias (see `_matmul.multiply`), with the rows of b brought to whole vectors if they are not."""
+    n_terms, n_columns = b.shape
+    padded = _matmul.columns_padded(b.itemsize, n_columns)
+    if padded != n_columns or not b.flags.c_contiguous:
+        filled = np.zeros((n_terms, padded), b.dtype)
+        filled[:, :n_columns] = b
+        b = filled
+    n_rows = a.shape[1] if a_transposed else a.shape[0]
+    bias = bias.astype(c.dtype, copy=False)
+    _matmul.multiply(
+        n_rows, n_columns, n_terms, a.reshape(-1), a_transposed, b.reshape(-1), bias, c.reshape(-1), c_transposed
+    )
+
+
+def all_finite(x: Array) -> bool:
+    """Return whether `x` holds neither NaN nor infinity."""
+    if _is_plain(x):
+        return bool(_update.all_finite(x.reshape(-1)))
+    return bool(np.isfinite(x).all())
+
+
+def add_scaled(target: Array, source: Array, factor: float) -> None:
+    """Do target += factor * source in place, in the precision of `target`."""
+    if _is_plain(target) and _is_plain(source) and target.dtype == source.dtype:
+        _update.add_scaled(target.reshape(-1), source.reshape(-1), factor)
+    else:
+        target += target.dtype.type(factor) * source
+
+
+def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool) -> None:
+    """Do one step of SGD with momentum in place, as `optimizers.SGD` describes it; all three of one shape."""
+    if all(_is_plain(array) and array.dtype == param.dtype for array in (param, grad, velocity)):
+        _update.momentum_step(param.reshape(-1), grad.reshape(-1), velocity.reshape(-1), lr, momentum, nesterov)
+        return
+    number = param.dtype.type
+    velocity *= number(momentum)
+    velocity += grad
+    param -= number(lr) * (grad + number(momentum) * velocity if nesterov else velocity)
+
+
+def _is_plain(x: Array) -> bool:
+    """Whether the compiled passes over memory can take `x` as it is."""
+    return x.dtype.char in "fd" and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned
