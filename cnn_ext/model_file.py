@@ -23,7 +23,7 @@ from .errors import CheckpointCorruptError, CheckpointError
 from .layers.base import Array
 
 FORMAT_VERSION = 1
-DTYPE_NAMES = {np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}
+DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}
 METADATA_KEYS = {"architecture", "cnn_ext_version", "format_version", "sha256"}
 UNSEALED = "0" * 64
 LARGEST_HEADER = 16 << 20
