@@ -4,6 +4,7 @@ The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -
 `training`. `kernels` holds the compiled loops as plain functions on NumPy arrays, `reference` their twins in NumPy.
 """
 
+from ._machine import show_config
 from ._version import __version__
 from .batches import get_minibatches
 from .callbacks import Callback
@@ -83,5 +84,6 @@ __all__ = [
     "set_num_threads",
     "sgd",
     "sgd_momentum",
+    "show_config",
     "softmax",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 try:
     from . import _conv, _im2col, _matmul, _maxpool, _threads, _update  # type: ignore[attr-defined]
 except ImportError as error:
@@ -15,4 +17,6 @@ except ImportError as error:
 INSTRUCTION_SET: str = _threads.INSTRUCTION_SET
 """What the kernels run on: "avx2" or "baseline"; CNN_EXT_SIMD forces one before the import."""
 
-__all__ = ["INSTRUCTION_SET", "_conv", "_im2col", "_matmul", "_maxpool", "_threads", "_update"]
+SET_REASON: str = "CNN_EXT_SIMD" if os.environ.get("CNN_EXT_SIMD", "").strip() else "the best that the processor has"
+
+__all__ = ["INSTRUCTION_SET", "SET_REASON", "_conv", "_im2col", "_matmul", "_maxpool", "_threads", "_update"]

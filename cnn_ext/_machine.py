@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, system and versions, no names of hosts or users."""
+"""What the package runs on: for people who ask, and for the logs of figures. No names of hosts or users."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import platform
 
 import numpy as np
 
+from ._compiled import INSTRUCTION_SET, SET_REASON
 from ._version import __version__
-from .threads import get_num_threads
+from .threads import get_num_threads, why_so_many
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -17,11 +18,21 @@ def describe_machine() -> dict[str, str | int]:
         "processor": _processor_name(),
         "cpus": os.cpu_count() or 1,
         "threads": get_num_threads(),
+        "instruction_set": INSTRUCTION_SET,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "cnn_ext": __version__,
     }
+
+
+def show_config() -> None:
+    """Print the version, the instruction set and the threads, and what the last two come from."""
+    machine = describe_machine()
+    print(f"cnn_ext          {machine['cnn_ext']} (Python {machine['python']}, NumPy {machine['numpy']})")
+    print(f"processor        {machine['processor']}, {machine['cpus']} CPUs, {machine['system']}")
+    print(f"instruction set  {INSTRUCTION_SET} ({SET_REASON})")
+    print(f"threads          {machine['threads']} ({why_so_many()})")
 
 
 def _processor_name() -> str:

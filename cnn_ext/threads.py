@@ -57,6 +57,13 @@ def _container_quota() -> float:
         return math.inf
 
 
+def why_so_many() -> str:
+    """Return what the number of threads comes from."""
+    if get_num_threads() != _at_start:
+        return "set_num_threads"
+    return VARIABLE if os.environ.get(VARIABLE, "").strip() else "the CPUs this process may use"
+
+
 def _from_environment() -> int:
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
@@ -66,4 +73,5 @@ def _from_environment() -> int:
     return int(value)
 
 
-set_num_threads(_from_environment())
+_at_start = _from_environment()
+set_num_threads(_at_start)

@@ -59,6 +59,14 @@ def test_environment_variable():
         assert f"CNN_EXT_NUM_THREADS must be an int in [1, 256], got '{value}'" in start(value).stderr
 
 
+def test_show_config(capsys):
+    cnn_ext.set_num_threads(7)
+    cnn_ext.show_config()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["cnn_ext", "processor", "instruction set", "threads"]
+    assert lines[2].split()[2] == kernels.INSTRUCTION_SET and lines[3].split(maxsplit=1)[1] == "7 (set_num_threads)"
+
+
 @pytest.mark.parametrize(
     ("content", "cpus"),
     [("max 100000", float("inf")), ("150000 100000", 1.5), ("50000 100000", 0.5), ("nonsense x", float("inf"))],
