@@ -8,6 +8,8 @@
  *
  * After a fork the child has none of the workers: it forgets them and starts its own when it needs them.
  */
+#define _POSIX_C_SOURCE 200809L /* for signal masks, under -std=c11 */
+
 #include "threads.h"
 
 static void run_alone(chunk_function function, void *context, ptrdiff_t n_chunks)
