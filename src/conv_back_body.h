@@ -7,26 +7,25 @@ static void NAMED(list_by_filter)(const conv_shape *s, const void *dout_, const 
     const REAL *dout = dout_, *out = out_;
     NAMED(conv_entry) *entries = entries_;
     NAMED(conv_entry) *entry = entries;
+    ptrdiff_t from_window[256]; /* from a window's first pixel to each of its places; a place fits a byte */
+    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
+        from_window[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
+
     for (ptrdiff_t k = 0; k < s->n_filter; k++) {
         starts[k] = entry - entries;
         const REAL *g = dout + k * layout.channel_stride;
         const REAL *o = s->pool > 1 ? out + k * layout.channel_stride : NULL;
         ptrdiff_t i = 0;
-        for (ptrdiff_t y = 0; y < s->h_out; y++)
-            for (ptrdiff_t x = 0; x < s->w_out; x++, i++) {
-                ptrdiff_t cy = y, cx = x, kept = 1;
-                if (s->pool > 1) {
-                    ptrdiff_t place = places[i * s->n_filter + k];
-                    ptrdiff_t down = place / s->pool;
-                    cy = y * s->pool + down;
-                    cx = x * s->pool + place - down * s->pool;
-                    kept = !(o[i * layout.pixel_stride] <= 0);
-                }
-                entry->patch = (cy * s->padded_row + cx * s->n_channels) * s->stride;
+        for (ptrdiff_t y = 0; y < s->h_out; y++) {
+            ptrdiff_t window = y * s->pool * s->stride * s->padded_row;
+            for (ptrdiff_t x = 0; x < s->w_out; x++, i++, window += s->pool * s->stride * s->n_channels) {
+                entry->patch = window + (s->pool > 1 ? from_window[places[i * s->n_filter + k]] : 0);
                 entry->filter = k;
                 entry->value = g[i * layout.pixel_stride];
-                entry += kept; /* without a branch: whether a ReLU is on is a coin's throw */
+                /* Without a branch: whether a ReLU let something through is a coin's throw. */
+                entry += s->pool == 1 || !(o[i * layout.pixel_stride] <= 0);
             }
+        }
     }
     starts[s->n_filter] = entry - entries;
 }
