@@ -3,13 +3,14 @@
 Layout (https://github.com/huggingface/safetensors): eight bytes for the length of the header, the header as JSON, the
 arrays one after the other, little-endian in C order. The header's `__metadata__` holds `format_version`,
 `cnn_ext_version`, `architecture` (JSON) and `sha256`: the sum of the whole file with that field's 64 digits taken
-as zeros. Nothing is ever unpickled.
+as zeros; it stands first, so that the seal is the first such run of digits in the file. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import check_array
 from ._files import open_without_waiting, write_atomically
 from ._version import __version__
-from .errors import CheckpointCorruptError, CheckpointError
+from .errors import CheckpointCorruptError, CheckpointError, DTypeError
 from .layers.base import Array
 
 FORMAT_VERSION = 1
@@ -47,13 +49,23 @@ def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tens
     architecture : dict
         Anything JSON can hold.
     tensors : dict of str to ndarray
-        float32 or float64.
+        float32 or float64, of any layout and byte order.
 
     Raises
     ------
+    DTypeError
+        `architecture` is not a dict, or a tensor no plain array of floats.
+    TypeError, ValueError
+        The architecture is more than JSON can hold; a name is not printable text, or taken by the format.
     OSError
         The file cannot be written; an earlier file at `path` is then as it was.
     """
+    if not isinstance(architecture, dict):
+        raise DTypeError(f"architecture must be a dict, got {type(architecture).__name__}")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not name.isprintable() or name == "__metadata__":
+            raise ValueError(f"names in tensors must be printable text other than '__metadata__', got {name!r}")
+        check_array(f"tensors[{name!r}]", tensor)
     data, entries, offset = [], {}, 0
     for name, tensor in sorted(tensors.items()):
         little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
@@ -65,13 +77,15 @@ def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tens
         data.append(little.tobytes())
         offset += little.nbytes
     metadata = {
+        "sha256": UNSEALED,
         "architecture": json.dumps(architecture, allow_nan=False),
         "cnn_ext_version": __version__,
         "format_version": str(FORMAT_VERSION),
-        "sha256": UNSEALED,
     }
     header = json.dumps({"__metadata__": metadata, **entries}).encode("ascii")
     header += b" " * (-len(header) % 8)  # so that the arrays are aligned
+    if len(header) > LARGEST_HEADER:
+        raise ValueError(f"architecture makes a header of {len(header)} bytes, more than {LARGEST_HEADER}")
     start = len(header).to_bytes(8, "little") + header
     seal = _sum_of(start, *data)
     write_atomically(path, [start.replace(UNSEALED.encode(), seal.encode(), 1), *data])
@@ -92,21 +106,20 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     content = _read(path)
     n = int.from_bytes(content[:8], "little")
     try:
-        header = json.loads(content[8 : 8 + n].decode("utf-8"))
-        metadata = header["__metadata__"] if "__metadata__" in header else {}
+        metadata = _json(content[8 : 8 + n].decode("utf-8")).get("__metadata__", {})
         if not all(isinstance(value, str) for value in metadata.values()):
             raise TypeError("metadata that is not text")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointCorruptError(f"{path}: the header is not that of a safetensors file: {error}") from error
     ours = METADATA_KEYS & metadata.keys()
     if not ours:
-        _tensors_of(path, content)
+        _entries_of(path, content)
         raise CheckpointError(f"{path}: a safetensors file, but not one that cnn_ext has written")
     if ours != METADATA_KEYS:
         raise CheckpointCorruptError(f"{path}: the metadata lacks {', '.join(sorted(METADATA_KEYS - ours))}")
-    seal = metadata["sha256"].encode()
-    unsealed = content[: 8 + n].replace(seal, UNSEALED.encode(), 1) if len(seal) == len(UNSEALED) else b""
-    if _sum_of(unsealed, memoryview(content)[8 + n :]).encode() != seal:
+    seal = metadata["sha256"]
+    unsealed = content[: 8 + n].replace(seal.encode("ascii", "replace"), UNSEALED.encode(), 1)
+    if _sum_of(unsealed, memoryview(content)[8 + n :]) != seal:
         raise CheckpointCorruptError(f"{path}: the SHA-256 sum is not the one in the header: the file was altered")
     version = metadata["format_version"]
     if version != str(FORMAT_VERSION):
@@ -116,7 +129,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
             f"{metadata['cnn_ext_version']}"
         )
     try:
-        architecture = json.loads(metadata["architecture"], parse_constant=_refuse_constant)
+        architecture = _json(metadata["architecture"])
     except (ValueError, RecursionError) as error:
         raise CheckpointCorruptError(f"{path}: the architecture is not JSON: {error}") from error
     if not isinstance(architecture, dict):
@@ -126,7 +139,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     """Return the content of a regular file whose header's length makes sense."""
-    with open(path, "rb", opener=open_without_waiting) as file:
+    with open(os.fspath(path), "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointCorruptError(f"{path}: not a regular file")
@@ -136,23 +149,49 @@ def _read(path: str | os.PathLike[str]) -> bytes:
             raise CheckpointCorruptError(
                 f"{path}: not a safetensors file: {status.st_size} bytes, of which the header would be {n}"
             )
-        return start + file.read()
+        file.seek(0)
+        return file.read(status.st_size)
 
 
-def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
+def _json(text: str) -> Any:
+    """Parse JSON, and refuse what its readers disagree on: keys given twice, NaN and numbers beyond a float."""
+    return json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is given twice")
+    return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def _entries_of(path: Any, content: bytes) -> list[tuple[str, dict[str, Any]]]:
     from safetensors import SafetensorError, deserialize  # checks offsets, overlaps, dtypes and sizes
 
     try:
-        entries: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
+        return deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise CheckpointCorruptError(f"{path}: {error}") from error
+
+
+def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
     dtypes = {name: dtype for dtype, name in DTYPE_NAMES.items()}
     tensors = {}
-    for name, entry in entries:
+    for name, entry in _entries_of(path, content):
         if entry["dtype"] not in dtypes:
             raise CheckpointError(f"{path}: tensor {name!r} has dtype {entry['dtype']}, F32 or F64 expected")
-        little = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
-        tensors[name] = little.astype(little.dtype.newbyteorder("="))
+        try:
+            little = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
+        except (ValueError, OverflowError) as error:  # more axes than an array can have; a huge axis beside one of 0
+            raise CheckpointCorruptError(f"{path}: tensor {name!r}: {error}") from error
+        tensors[name] = little.astype(little.dtype.newbyteorder("="), copy=False)
     return tensors
 
 
@@ -161,7 +200,3 @@ def _sum_of(*parts: Any) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number JSON has")

@@ -1,6 +1,7 @@
 """The model file: sound or refused, old or new, never in between."""
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -8,12 +9,13 @@ import struct
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from cnn_ext import CheckpointCorruptError, CheckpointError, _files
+from cnn_ext import CheckpointCorruptError, CheckpointError, DTypeError, _files
 from cnn_ext.model_file import read_model, write_model
 
 ARCHITECTURE = {"layers": [], "l2": 0.5}
@@ -50,13 +52,34 @@ def test_layout_and_byte_order_do_not_matter(tmp_path, path, layout):
     assert (tmp_path / "other").read_bytes() == path.read_bytes()
 
 
+def test_text_that_looks_like_the_open_seal(path):
+    architecture = {"zeros": "0" * 64, "number": 10**100}
+    write_model(path, architecture, {"0" * 64: np.zeros(2)})
+    assert read_model(path).architecture == architecture
+
+
+def test_reading_holds_the_file_twice_and_no_more(path):
+    write_model(path, ARCHITECTURE, {str(i): np.zeros(100_000) for i in range(10)})
+    read_model(path)  # imports what it needs
+    tracemalloc.start()
+    tensors = read_model(path).tensors
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(tensors) == 10 and peak < 2.1 * path.stat().st_size
+
+
 def test_every_flipped_bit_is_found(path):
     content = path.read_bytes()
-    for position in range(len(content)):
-        for bit in range(8):
-            path.write_bytes(content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :])
-            with pytest.raises(CheckpointCorruptError):
-                read_model(path)
+    with open(path, "r+b", buffering=0) as file:
+        for position, byte in enumerate(content):
+            for bit in range(8):
+                file.seek(position)
+                file.write(bytes([byte ^ 1 << bit]))
+                with pytest.raises(CheckpointCorruptError):
+                    read_model(path)
+            file.seek(position)
+            file.write(bytes([byte]))
+    assert_sound(path)
 
 
 def test_every_truncation_and_addition_is_found(path):
@@ -92,6 +115,7 @@ NOT_SAFETENSORS = {
     "huge shape": file_of({"x": entry([10**6] * 3, 0, 8)}, bytes(8)),
     "overlap": file_of({"x": entry([2], 0, 8), "y": entry([2], 4, 12)}, bytes(12)),
     "past the end": file_of({"x": entry([2], 0, 8)}, bytes(4)),
+    "a key twice": file_of(b'{"x": %b, "x": %b}' % ((json.dumps(entry([2], 0, 8)).encode(),) * 2), bytes(8)),
     "part of ours": file_of({"__metadata__": {"format_version": "1", "sha256": "0" * 64}}),
 }
 
@@ -103,8 +127,49 @@ def test_what_is_no_model_file(tmp_path, name):
         read_model(tmp_path / "x")
 
 
-def test_files_of_other_programs_and_versions(tmp_path, path, monkeypatch):
-    safetensors.numpy.save_file(TENSORS, tmp_path / "other")
+def sealed(architecture="{}", data=b"", seal=None, **entries):
+    """A file with a right seal, whatever else is wrong with it."""
+    metadata = {"sha256": "0" * 64, "architecture": architecture, "cnn_ext_version": "1", "format_version": "1"}
+    content = file_of({"__metadata__": metadata, **entries}, data)
+    seal = hashlib.sha256(content).hexdigest() if seal is None else seal
+    return content.replace(b"0" * 64, seal.encode(), 1)
+
+
+FORGED = {
+    "a huge axis beside none": (sealed(x=entry([0, 2**62], 0, 0)), "tensor 'x': "),
+    "an axis past 63 bits": (sealed(x=entry([0, 2**64 - 1], 0, 0)), "tensor 'x': "),
+    "65 axes": (sealed(x=entry([1] * 65, 0, 4), data=bytes(4)), "tensor 'x': "),
+    "more than can be counted": (sealed(x=entry([2**32, 2**32], 0, 0)), "deserializing"),
+    "a gap": (sealed(x=entry([1], 4, 8), data=bytes(8)), "deserializing"),
+    "bytes left over": (sealed(x=entry([1], 0, 4), data=bytes(8)), "deserializing"),
+    "an architecture that is a list": (sealed("[]"), "not a JSON object"),
+    "an architecture cut off": (sealed('{"a": 1'), "not JSON"),
+    "a key twice in it": (sealed('{"a": 1, "a": 2}'), "a key is given twice"),
+    "NaN in it": (sealed('{"a": NaN}'), "NaN is not a finite number"),
+    "an infinity in it": (sealed('{"a": 1e999}'), "1e999 is not a finite number"),
+    "6000 digits in it": (sealed('{"a": %s}' % ("9" * 6000)), "not JSON"),
+    "100,000 levels in it": (sealed('{"a":' * 100_000), "not JSON"),
+    "a seal beyond ASCII": (sealed(seal=r"\ud800" + "0" * 58), "SHA-256"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_right_seal_does_not_make_a_right_file(tmp_path, name):
+    content, message = FORGED[name]
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(CheckpointCorruptError, match=f"x: .*{message}"):
+        read_model(tmp_path / "x")
+
+
+def test_other_precisions_are_refused_by_name(tmp_path):
+    (tmp_path / "x").write_bytes(sealed(x=entry([2], 0, 4, "F16"), data=bytes(4)))
+    with pytest.raises(CheckpointError, match="tensor 'x' has dtype F16, F32 or F64 expected"):
+        read_model(tmp_path / "x")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_files_of_other_programs_and_versions(tmp_path, path, monkeypatch, dtype):
+    safetensors.numpy.save_file({"x": np.zeros(2, dtype)}, tmp_path / "other")
     with pytest.raises(CheckpointError, match="not one that cnn_ext has written"):
         read_model(tmp_path / "other")
     monkeypatch.setattr("cnn_ext.model_file.FORMAT_VERSION", 2)
@@ -121,10 +186,35 @@ def test_what_cannot_be_opened(tmp_path):
         read_model(tmp_path)
     with pytest.raises(ValueError, match="null"):
         read_model("a\0b")
+    with pytest.raises(TypeError, match="not int"):
+        read_model(0)  # open() would take a file descriptor
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(CheckpointCorruptError, match="not a regular file"):
             read_model(tmp_path / "pipe")
+
+
+UNWRITABLE = [
+    ([1], TENSORS, DTypeError, "architecture must be a dict, got list"),
+    ({"lr": float("nan")}, TENSORS, ValueError, "JSON"),
+    ({"lr": np.float32(1)}, TENSORS, TypeError, "float32 is not JSON"),
+    ({"text": "a" * (16 << 20)}, TENSORS, ValueError, "a header of 16777"),
+    ({}, {"w": [1.0]}, DTypeError, r"tensors\['w'\] must be a numpy.ndarray, got list"),
+    ({}, {"w": np.zeros(2, np.float16)}, DTypeError, r"tensors\['w'\] must be float32 or float64, got float16"),
+    ({}, {"w": np.array([None])}, DTypeError, "got object"),
+    ({}, {"w": np.ma.zeros(2)}, DTypeError, "masked"),
+    ({}, {"__metadata__": np.zeros(2)}, ValueError, "got '__metadata__'"),
+    ({}, {"a": np.zeros(2), 1: np.zeros(2)}, ValueError, "printable text other than '__metadata__', got 1"),
+    ({}, {"\ud800": np.zeros(2)}, ValueError, "printable text"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "tensors", "error", "message"), UNWRITABLE)
+def test_what_cannot_be_written(path, architecture, tensors, error, message):
+    with pytest.raises(error, match=message):
+        write_model(path, architecture, tensors)
+    assert_sound(path)
+    assert [p.name for p in path.parent.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("call", ["open", "fchmod", "fsync", "replace"])
