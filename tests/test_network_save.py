@@ -1,0 +1,198 @@
+"""Networks as files, beyond the round trip: what cannot be saved, and forged files that must not become memory or code."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from cnn_ext import (
+    BatchNorm,
+    CheckpointError,
+    CheckpointMismatchError,
+    Conv,
+    DTypeError,
+    FullyConnected,
+    NeuralNet,
+    ReLU,
+)
+from cnn_ext.model_file import read_model, write_model
+
+
+class OwnConv(Conv):
+    """The same sums, but a class that a file cannot name."""
+
+
+def net_of_rows():
+    return NeuralNet([FullyConnected(3, 4, rng=0), BatchNorm(4), ReLU(), FullyConnected(4, 2, rng=1)], l2=0)
+
+
+def test_running_statistics_of_rows_come_back(tmp_path, rng):
+    net, X = net_of_rows(), rng.random((50, 3), np.float32)
+    net.train_step(X, rng.integers(0, 2, 50))
+    net.save(tmp_path / "m")
+    loaded = NeuralNet.load(tmp_path / "m")
+    for name in ("running_mean", "running_var"):
+        before, after = (getattr(n.layers[1], name) for n in (net, loaded))
+        assert after.tobytes() == before.tobytes() != getattr(BatchNorm(4), name).tobytes()
+    assert loaded.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
+
+
+def test_a_loaded_network_trains_like_the_saved_one(tmp_path, rng):
+    net, X, y = net_of_rows(), rng.random((50, 3), np.float32), rng.integers(0, 2, 50)
+    net.save(tmp_path / "m")
+    loaded = NeuralNet.load(tmp_path / "m")
+    (loss, grads), (loaded_loss, loaded_grads) = net.train_step(X, y), loaded.train_step(X, y)
+    assert loss == loaded_loss
+    for layer, loaded_layer in zip(grads, loaded_grads, strict=True):
+        assert [g.tobytes() for g in layer] == [g.tobytes() for g in loaded_layer]
+    for param in (param for params in loaded.params for param in params):
+        param -= 1  # an optimizer writes to it
+
+
+def half_precision(net):
+    net.layers[0].params[0] = net.layers[0].W.astype(np.float16)
+
+
+def own_layer(net):
+    net.layers[2] = OwnConv((1, 3, 3), 1, 1, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (half_precision, r"tensors\['layers.0.W'\] must be float32 or float64, got float16"),
+        (own_layer, r"layer 2 \(OwnConv\) is not one of cnn_ext's layers"),
+    ],
+)
+def test_what_cannot_be_saved_leaves_the_old_file(tmp_path, change, message):
+    net = net_of_rows()
+    net.save(tmp_path / "m")
+    old = (tmp_path / "m").read_bytes()
+    change(net)
+    with pytest.raises(DTypeError, match=message):
+        net.save(tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+HUGE, PAST_FLOATS = 10**9, 10**400
+NO_NETWORK = "describes no network"
+
+FORGED = [
+    ({"in_size": HUGE}, 0, "layers.0.W must be"),
+    ({"in_size": PAST_FLOATS}, 0, "layers.0.W must be"),
+    ({"in_size": -3}, 0, "layers.0.W must be"),
+    ({"in_size": 3.0}, 0, NO_NETWORK),
+    ({"in_size": "3"}, 0, "layers.0.W must be"),
+    ({"dtype": "f4,f4"}, 0, "layers.0.W must be"),
+    ({"dtype": "float64"}, 0, "layers.0.W must be float64"),
+    ({"X_dim": True}, 1, "layers.1.gamma must be"),
+    ({"X_dim": {"0": 4}}, 1, NO_NETWORK),
+    ({"X_dim": None}, 1, NO_NETWORK),
+    ({"X_dim": [4, HUGE, HUGE]}, 1, NO_NETWORK),
+    ({"momentum": "0.1"}, 1, NO_NETWORK),
+    ({"eps": 0}, 1, NO_NETWORK),
+    ({"type": None}, 2, NO_NETWORK),
+    ({"type": ["ReLU"]}, 2, NO_NETWORK),
+    ({"type": "Layer"}, 2, NO_NETWORK),
+    ({"type": "__class__"}, 2, NO_NETWORK),
+    ({"type": "Maxpool", "X_dim": [HUGE] * 3, "size": 2, "stride": 2}, 2, NO_NETWORK),
+    ({"type": "Dropout", "prob": 0.5, "dtype": "float32", "seed": 1}, 2, NO_NETWORK),
+]
+
+
+def forge(path, change):
+    net_of_rows().save(path)
+    model = read_model(path)
+    change(model.architecture, model.tensors)
+    write_model(path, model.architecture, model.tensors)
+
+
+def refused(path, message):
+    """The file is refused, by the message, and hardly any memory is taken for it."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointMismatchError, match=message):
+            NeuralNet.load(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20  # measured: 16 kB at most; a forged size that got through would take gigabytes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_use(tmp_path_factory):
+    """Import what a first save and load import, so that no test counts it."""
+    path = tmp_path_factory.mktemp("first") / "m"
+    net_of_rows().save(path)
+    NeuralNet.load(path)
+
+
+@pytest.mark.parametrize(("change", "index", "message"), FORGED)
+def test_a_forged_layer(tmp_path, change, index, message):
+    forge(tmp_path / "m", lambda architecture, _: architecture["layers"][index].update(change))
+    refused(tmp_path / "m", message)
+
+
+@pytest.mark.parametrize("layers", [None, 5, "ReLU", {"0": "ReLU"}, [5], [None], [["ReLU"]], [{}]])
+def test_a_forged_list_of_layers(tmp_path, layers):
+    forge(tmp_path / "m", lambda architecture, _: architecture.update(layers=layers))
+    refused(tmp_path / "m", NO_NETWORK)
+
+
+def test_no_layers_and_layers_in_another_order(tmp_path):
+    forge(tmp_path / "m", lambda architecture, tensors: (architecture.update(layers=[]), tensors.clear()))
+    refused(tmp_path / "m", "at least one layer")
+    forge(tmp_path / "m", lambda architecture, _: architecture["layers"].reverse())
+    refused(tmp_path / "m", "missing: layers.2.beta, .*; unexpected: layers.1.beta, ")
+
+
+def test_sizes_and_tensors_that_agree_on_nonsense(tmp_path):
+    """Forged alike in both places, so that comparing them finds nothing."""
+
+    def no_rows(architecture, tensors):
+        architecture["layers"][0]["in_size"] = 0
+        tensors["layers.0.W"] = np.zeros((0, 4), np.float32)
+
+    def no_fit(architecture, tensors):
+        architecture["layers"][3]["in_size"] = 5
+        tensors["layers.3.W"] = np.zeros((5, 2), np.float32)
+
+    for change, message in [(no_rows, "in_size must be >= 1, got 0"), (no_fit, r"shape \(5,\), but .* gives \(4,\)")]:
+        forge(tmp_path / "m", change)
+        refused(tmp_path / "m", message)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"l2": "0"}, CheckpointMismatchError, "l2 must be a number"),
+        ({"l2": True}, CheckpointMismatchError, "l2 must be a number"),
+        ({"loss_func": ["SoftmaxLoss"]}, CheckpointError, "give it as loss_func"),
+        ({"loss_func": "os.system"}, CheckpointError, "saved with the loss 'os.system': give it"),
+    ],
+)
+def test_a_forged_penalty_or_loss(tmp_path, change, error, message):
+    forge(tmp_path / "m", lambda architecture, _: architecture.update(change))
+    with pytest.raises(error, match=message):
+        NeuralNet.load(tmp_path / "m")
+
+
+def test_all_tensors_that_do_not_match_are_named(tmp_path):
+    def rename(_, tensors):
+        for name in ("W", "b"):
+            tensors[f"fc2.{name}"] = tensors.pop(f"layers.3.{name}")
+
+    forge(tmp_path / "m", rename)
+    refused(tmp_path / "m", "missing: layers.3.W, layers.3.b; unexpected: fc2.W, fc2.b")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(-1, "running_var < 0"), (np.nan, "non-finite"), (np.inf, "non-finite")]
+)
+def test_variances_that_cannot_be(tmp_path, value, message):
+    forge(tmp_path / "m", lambda _, tensors: tensors["layers.1.running_var"].__setitem__(2, value))
+    refused(tmp_path / "m", message)
+    if value < 0:  # allowed NaN and infinity do not allow this
+        with pytest.raises(CheckpointMismatchError, match=message):
+            NeuralNet.load(tmp_path / "m", allow_nonfinite=True)
