@@ -29,7 +29,10 @@ def check_real(name: str, value: Any, interval: str) -> float:
     """Return `value` as a float inside `interval`, written as in mathematics: "(0, inf)", "[0, 1)"."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise DTypeError(f"{name} must be a number, got {type(value).__name__}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} must be in {interval}, got an int beyond the range of a float") from error
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     above = value > low or (interval[0] == "[" and value == low)
     below = value < high or (interval[-1] == "]" and value == high)
@@ -42,7 +45,7 @@ def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """Return `dtype` as float32 or float64 in native byte order, or raise DTypeError."""
     try:
         found = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # NumPy parses text: "(2,3" is a SyntaxError
         raise DTypeError(f"{name} must be float32 or float64, got {dtype!r}") from error
     if found not in FLOAT_DTYPES:
         raise DTypeError(f"{name} must be float32 or float64, got {found}")

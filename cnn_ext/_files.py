@@ -8,6 +8,9 @@ import secrets
 import stat
 from collections.abc import Iterable
 
+CANNOT_FLUSH = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)
+"""What opening and flushing a folder ends in where one may not read it, or the file system knows no such thing."""
+
 
 def open_without_waiting(path: str, flags: int) -> int:
     """Open like os.open, except that a pipe without a writer does not block (Windows has no such flag)."""
@@ -23,12 +26,13 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
     Raises
     ------
     OSError
-        Any step failed: the temporary file is gone, the old file as it was. Also where `path` is something other
-        than a regular file.
+        Any step failed: the temporary file is gone, the old file as it was (or, where only the last step failed,
+        the new file is in place and may not outlast a power cut). Also where `path` is something other than a
+        regular file.
     """
     target = os.path.realpath(path)
     mode = _mode_of(target)
-    temporary = f"{target}.{secrets.token_hex(8)}.tmp"
+    temporary = _beside(target)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with open(descriptor, "wb") as file:
@@ -47,19 +51,28 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
         if isinstance(error, OSError):
             raise _named(error, path) from error
         raise
-    _flush_folder(os.path.dirname(target))
+    try:
+        _flush_folder(os.path.dirname(target))
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise _named(error, path) from error
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError that writing `path` would meet, as far as it can be known; leaves nothing behind."""
     target = os.path.realpath(path)
     _mode_of(target)
-    probe = f"{target}.{secrets.token_hex(8)}.tmp"
+    probe = _beside(target)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         os.unlink(probe)
     except OSError as error:
         raise _named(error, path) from error
+
+
+def _beside(target: str) -> str:
+    """Return a new name in the folder of `target`, short enough wherever the target's own name is."""
+    return os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
 
 
 def _mode_of(target: str) -> int | None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_real
+from ._checks import FLOAT_DTYPES, check_real
 from .errors import CheckpointMismatchError, DTypeError
 from .layers import LAYER_TYPES, Layer
 from .layers.base import Array, Shape
 from .loss import LossFunction
 from .model_file import read_model, write_model
+
+DTYPES = {dtype.name: dtype for dtype in FLOAT_DTYPES}
 
 
 def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func: LossFunction, l2: float) -> None:
@@ -26,7 +28,7 @@ def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func
         entries.append({"type": name, **layer.config()})
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
     loss_name = getattr(loss_func, "__name__", type(loss_func).__name__)
-    write_model(path, {"layers": entries, "l2": l2, "loss_func": loss_name}, tensors)
+    write_model(path, {"layers": entries, "l2": check_real("l2", l2, "[0, inf)"), "loss_func": loss_name}, tensors)
 
 
 def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> tuple[list[Layer], str, float]:
@@ -36,10 +38,13 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         configs = [dict(entry) for entry in model.architecture["layers"]]
         types = [LAYER_TYPES[config.pop("type")] for config in configs]
         wanted = {
-            f"layers.{index}.{key}": (tuple(shape), np.dtype(config["dtype"]))
+            f"layers.{index}.{key}": (tuple(shape), DTYPES[config["dtype"]])
             for index, (layer_type, config) in enumerate(zip(types, configs, strict=True))
             for key, shape in layer_type.state_shapes(config).items()
         }
+        for layer_type, config in zip(types, configs, strict=True):
+            if unknown := config.keys() - set(layer_type.config_names):
+                raise ValueError(f"{layer_type.__name__} has no {', '.join(sorted(unknown))}")
         # Compared before any layer is made: a forged size must not become an allocation.
         _check_tensors(path, model.tensors, wanted, allow_nonfinite)
         layers = [layer_type(**config) for layer_type, config in zip(types, configs, strict=True)]

@@ -230,6 +230,26 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch, call):
     assert [p.name for p in path.parent.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize(("number", "reported"), [(errno.EIO, True), (errno.EINVAL, False), (errno.EACCES, False)])
+def test_a_folder_that_cannot_be_flushed(path, monkeypatch, number, reported):
+    def fail(folder):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_files, "_flush_folder", fail)
+    if reported:
+        with pytest.raises(OSError, match="model"):
+            write_model(path, ARCHITECTURE, {})
+    else:
+        write_model(path, ARCHITECTURE, {})
+    assert read_model(path).tensors == {} and [p.name for p in path.parent.iterdir()] == ["model"]
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("n" * 255)
+    write_model(path, ARCHITECTURE, TENSORS)
+    assert_sound(path)
+
+
 def test_links_and_permissions_are_kept(path):
     path.chmod(0o640)
     link = path.parent / "link"

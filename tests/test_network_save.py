@@ -41,6 +41,9 @@ def test_a_loaded_network_trains_like_the_saved_one(tmp_path, rng):
     net, X, y = net_of_rows(), rng.random((50, 3), np.float32), rng.integers(0, 2, 50)
     net.save(tmp_path / "m")
     loaded = NeuralNet.load(tmp_path / "m")
+    net.l2 = loaded.l2 = np.float32(0.5)
+    net.save(tmp_path / "m")  # a number NumPy made is a number
+    assert NeuralNet.load(tmp_path / "m").l2 == 0.5
     (loss, grads), (loaded_loss, loaded_grads) = net.train_step(X, y), loaded.train_step(X, y)
     assert loss == loaded_loss
     for layer, loaded_layer in zip(grads, loaded_grads, strict=True):
@@ -53,6 +56,10 @@ def half_precision(net):
     net.layers[0].params[0] = net.layers[0].W.astype(np.float16)
 
 
+def penalty_as_text(net):
+    net.l2 = "0.1"
+
+
 def own_layer(net):
     net.layers[2] = OwnConv((1, 3, 3), 1, 1, 1, 1, 0)
 
@@ -61,6 +68,7 @@ def own_layer(net):
     ("change", "message"),
     [
         (half_precision, r"tensors\['layers.0.W'\] must be float32 or float64, got float16"),
+        (penalty_as_text, "l2 must be a number, got str"),
         (own_layer, r"layer 2 \(OwnConv\) is not one of cnn_ext's layers"),
     ],
 )
@@ -84,7 +92,11 @@ FORGED = [
     ({"in_size": -3}, 0, "layers.0.W must be"),
     ({"in_size": 3.0}, 0, NO_NETWORK),
     ({"in_size": "3"}, 0, "layers.0.W must be"),
-    ({"dtype": "f4,f4"}, 0, "layers.0.W must be"),
+    ({"dtype": "f4,f4"}, 0, NO_NETWORK),
+    ({"dtype": "(2,3"}, 0, NO_NETWORK),
+    ({"dtype": "a"}, 0, NO_NETWORK),
+    ({"rng": 5}, 0, "FullyConnected has no rng"),
+    ({"eps": PAST_FLOATS}, 1, "eps must be in"),
     ({"dtype": "float64"}, 0, "layers.0.W must be float64"),
     ({"X_dim": True}, 1, "layers.1.gamma must be"),
     ({"X_dim": {"0": 4}}, 1, NO_NETWORK),
@@ -167,6 +179,7 @@ def test_sizes_and_tensors_that_agree_on_nonsense(tmp_path):
     ("change", "error", "message"),
     [
         ({"l2": "0"}, CheckpointMismatchError, "l2 must be a number"),
+        ({"l2": PAST_FLOATS}, CheckpointMismatchError, "l2 must be in"),
         ({"l2": True}, CheckpointMismatchError, "l2 must be a number"),
         ({"loss_func": ["SoftmaxLoss"]}, CheckpointError, "give it as loss_func"),
         ({"loss_func": "os.system"}, CheckpointError, "saved with the loss 'os.system': give it"),
