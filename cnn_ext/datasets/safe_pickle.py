@@ -134,7 +134,7 @@ STAND_INS: dict[tuple[str, str], Any] = {
 _PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
-class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
+class _ArrayUnpickler(_PythonUnpickler):
     """The unpickler written in Python: here, unlike in the compiled one, what becomes a key can be checked.
 
     A tuple of itself, twice in a row, sixty times over, is a few bytes; its hash would take longer than a life.
