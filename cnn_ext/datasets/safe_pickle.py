@@ -131,10 +131,10 @@ STAND_INS: dict[tuple[str, str], Any] = {
 }
 
 
-_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler
 
 
-class _ArrayUnpickler(_PythonUnpickler):
+class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
     """The unpickler written in Python: here, unlike in the compiled one, what becomes a key can be checked.
 
     A tuple of itself, twice in a row, sixty times over, is a few bytes; its hash would take longer than a life.
