@@ -40,6 +40,11 @@ class Minibatches(Sequence[tuple[Array, Array]]):
         return self._X[rows], self._y[rows]
 
 
+def as_indexable(X: Any) -> Any:
+    """Return arrays, and what reads like one (`ScaledImages`), as they are; lists and buffers as arrays."""
+    return X if hasattr(X, "dtype") else np.asarray(X)
+
+
 def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True, rng: RngLike = None) -> Minibatches:
     """Cut images and labels into batches, the last one possibly shorter.
 
@@ -67,7 +72,7 @@ def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True,
         `minibatch_size` that is not an int >= 1.
     """
     minibatch_size = check_int("minibatch_size", minibatch_size, 1)
-    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
+    X, y = as_indexable(X), np.asarray(y)
     if len(X) != len(y):
         raise ShapeError(f"X and y must have the same length, got {len(X)} and {len(y)}")
     order = as_generator(rng).permutation(len(X)) if shuffle else np.arange(len(X))

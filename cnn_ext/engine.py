@@ -18,8 +18,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class ConvEngine:
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
-    Buffers are made when they are first needed and kept for the
-    next call. Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
+    Buffers are made when they are first needed and kept for the next call. Images may come and go channels last,
+    (N, H, W, C), which saves turning them between two convolutions.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ class ConvEngine:
         A result with channels last is the engine's own buffer, overwritten by the next call.
         """
         n = len(x)
-        windows, padded, packed = self._forward_buffers(n)
+        windows = self._windows_of(n)
+        padded_size, packed_size, *_ = self._sizes(windows)
+        padded, packed = self._buffer("padded", padded_size), self._buffer("forward", packed_size)
         h_out, w_out = windows.h_out // self.pool, windows.w_out // self.pool
         size = n * h_out * w_out * self.n_filter
         if out_last:
@@ -63,10 +65,11 @@ class ConvEngine:
         self._out, self._out_last, self._last = out if training else None, out_last, last
         return out
 
-    def pad(self, x: Array, w: Array) -> None:
+    def pad(self, x: Array) -> None:
         """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
-        _, padded, _ = self._forward_buffers(len(x))
-        _conv.pad_images(self._windows_of(len(x)), self.n_filter, x.reshape(-1), padded)
+        windows = self._windows_of(len(x))
+        padded = self._buffer("padded", self._sizes(windows)[0])
+        _conv.pad_images(windows, self.n_filter, x.reshape(-1), padded)
         self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
 
     def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
@@ -74,14 +77,13 @@ class ConvEngine:
 
         A dx with channels last is the engine's own buffer, overwritten by the next call.
         """
-        n = self.trained_on
-        windows = self._windows_of(n)
+        windows = self._windows_of(self.trained_on)
         padded_size, _, packed_size, scratch_size, partial_size = self._sizes(windows)
-        n_, c, h, w_ = windows.x_shape
         if not need_dx:
             dx = np.empty(0, self.dtype)
         elif self._last:
-            dx = self._buffer("dx", n * c * h * w_).reshape(n_, h, w_, c)
+            n, channels, height, width = windows.x_shape
+            dx = self._buffer("dx", n * channels * height * width).reshape(n, height, width, channels)
         else:
             dx = np.empty(windows.x_shape, self.dtype)
         dw, db = np.empty(w.shape, self.dtype), np.empty(self.n_filter, self.dtype)
@@ -110,11 +112,6 @@ class ConvEngine:
 
     def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int]:
         return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.pool)
-
-    def _forward_buffers(self, n_images: int) -> tuple[Windows, Array, Array]:
-        windows = self._windows_of(n_images)
-        padded_size, packed_size, *_ = self._sizes(windows)
-        return windows, self._buffer("padded", padded_size), self._buffer("forward", packed_size)
 
     def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
         """Return a flat buffer of `size`, new and zero only where the kept one is too small."""

@@ -176,7 +176,7 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
         raise DTypeError(f"dout must have the dtype of w, {w.dtype}, got {dout.dtype}")
     engine = ConvEngine(windows, len(w), 1, w.dtype.newbyteorder("="))
     w = _plain(w)
-    engine.pad(_plain(x), w)
+    engine.pad(_plain(x))
     return engine.backward(_plain(dout), w)
 
 

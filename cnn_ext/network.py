@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
+from .batches import as_indexable
 from .engine import add_scaled
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
-from .regularization import l2_regularization
+from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table
 
@@ -168,10 +169,9 @@ class NeuralNet:
         if self.l2 == 0:
             return loss, grads
         for layer, layer_grads in zip(reversed(self.layers), grads, strict=True):
-            if hasattr(layer, "W"):
-                if type(layer) not in (Conv, FullyConnected):  # a gradient that may be someone else's array
-                    layer_grads[0] = np.array(layer_grads[0])
-                add_scaled(layer_grads[0], layer.W, self.l2)
+            if type(layer) not in (Conv, FullyConnected):  # its gradients may be someone else's arrays
+                layer_grads[:] = map(np.array, layer_grads)
+        add_to_weights(self.layers, grads, lambda gradient, W: add_scaled(gradient, W, self.l2))
         return loss + l2_regularization(self.layers, self.l2), grads
 
     def predict(self, X: Array) -> Array:
@@ -202,7 +202,7 @@ class NeuralNet:
         return total / len(y), accuracy(y, np.concatenate(predictions))
 
     def _outputs(self, X: Array) -> Iterator[Array]:
-        X = X if hasattr(X, "__getitem__") and hasattr(X, "shape") else np.asarray(X)
+        X = as_indexable(X)
         for start in range(0, len(X), INFERENCE_CHUNK):
             yield self.forward(X[start : start + INFERENCE_CHUNK], training=False)
 

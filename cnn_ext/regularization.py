@@ -77,15 +77,18 @@ def delta_l1_regularization(layers: Sequence[Any], grads: Gradients, lam: float 
     return _with_penalty(layers, grads, lambda gradient, W: add_scaled(gradient, np.sign(W), lam))
 
 
+def add_to_weights(layers: Sequence[Any], grads: Gradients, add_slope: Callable[[Array, Array], None]) -> None:
+    """Call `add_slope(gradient, W)`, which changes the gradient in place, for each layer that has a `W`."""
+    for layer, layer_grads in zip(reversed(layers), grads, strict=True):
+        if hasattr(layer, "W"):
+            add_slope(layer_grads[0], layer.W)
+
+
 def _with_penalty(
     layers: Sequence[Any], grads: Gradients, add_slope: Callable[[Array, Array], None]
 ) -> list[list[Array]]:
     if len(layers) != len(grads):
         raise ValueError(f"grads must have one entry for each of the {len(layers)} layers, got {len(grads)}")
-    penalized = []
-    for layer, layer_grads in zip(reversed(layers), grads, strict=True):
-        new = [np.array(grad) for grad in layer_grads]
-        if hasattr(layer, "W"):
-            add_slope(new[0], layer.W)
-        penalized.append(new)
+    penalized = [[np.array(grad) for grad in layer_grads] for layer_grads in grads]
+    add_to_weights(layers, penalized, add_slope)
     return penalized

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_int
-from .batches import get_minibatches
+from .batches import as_indexable, get_minibatches
 from .callbacks import Callback, Run
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
@@ -86,7 +86,7 @@ def fit(
     batch_size = check_int("batch_size", batch_size, 1)
     schedule = schedule or constant()
     generator = as_generator(rng)
-    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
+    X = as_indexable(X)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
     run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size)

@@ -1,4 +1,4 @@
-"""Glue of the convolution: picks the instruction set, checks flat buffers, shares images over the threads.
+"""Glue of the convolution: checks flat buffers, shares images over the threads.
 
 The way back sums over images in chunks of a fixed size, each into its own partial sum; the partial sums are then added in
 a binary tree over the chunks. So the result does not depend on who worked on what.
@@ -27,7 +27,6 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t channel_stride, pixel_stride
 
     ctypedef struct conv_kernels:
-        const char *name
         Py_ssize_t real_bytes, lanes, entry_bytes
         void (*pack_forward)(const conv_shape *, const void *w, void *forward) noexcept nogil
         void (*pack_back)(const conv_shape *, const void *w, void *back) noexcept nogil
@@ -54,7 +53,7 @@ ctypedef fused real:
     double
 
 cdef enum:
-    IMAGES_PER_SUM = 5     # images whose gradients are summed one after the other; never to depend on the threads
+    IMAGES_PER_SUM = 5  # images whose gradients are summed one after the other; never to depend on the threads
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
 
 

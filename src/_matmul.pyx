@@ -18,7 +18,7 @@ cdef extern from "matmul.h" nogil:
         Py_ssize_t c_row, c_column
 
     ctypedef struct matmul_kernels:
-        Py_ssize_t real_bytes, lanes
+        Py_ssize_t lanes
         void (*multiply)(const matmul_problem *, Py_ssize_t row_begin, Py_ssize_t row_end, Py_ssize_t column) noexcept nogil
 
     const matmul_kernels *matmul_table(int avx2, int real_bytes)

@@ -7,5 +7,4 @@
 #endif
 
 #define VECTOR_BYTES 32
-#define SET_NAME "avx2"
 #define NAMED_IN_SET(name, precision) name##_avx2_##precision

@@ -1,5 +1,4 @@
 #undef VECTOR_BYTES
-#undef SET_NAME
 #undef NAMED_IN_SET
 
 #if defined(__clang__)

@@ -39,7 +39,6 @@ typedef struct {
 
 /* One instruction set in one precision: REAL stands for float or double. */
 typedef struct {
-    const char *name;
     ptrdiff_t real_bytes, lanes, entry_bytes; /* an entry: a gradient that is not zero, its filter and its patch */
 
     void (*pack_forward)(const conv_shape *s, const void *w, void *forward);

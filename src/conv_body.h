@@ -220,7 +220,6 @@ static void NAMED(add)(void *target_, const void *source_, ptrdiff_t begin, ptrd
 }
 
 const conv_kernels NAMED(conv) = {
-    SET_NAME,
     sizeof(REAL),
     LANES,
     sizeof(NAMED(conv_entry)),

@@ -22,7 +22,7 @@ typedef struct {
 } matmul_problem;
 
 typedef struct {
-    ptrdiff_t real_bytes, lanes;
+    ptrdiff_t lanes;
     /* Compute rows [row_begin, row_end) of the columns [column, column + 2 vectors). */
     void (*multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t column);
 } matmul_kernels;

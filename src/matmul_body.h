@@ -68,6 +68,6 @@ static void NAMED(multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdif
         }
 }
 
-const matmul_kernels NAMED(matmul) = {sizeof(REAL), LANES, NAMED(multiply)};
+const matmul_kernels NAMED(matmul) = {LANES, NAMED(multiply)};
 
 #undef LANES

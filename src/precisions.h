@@ -1,7 +1,6 @@
 /* Includes BODY, the body of some kernels, once for each precision.
  *
- * The file that includes this one has defined VECTOR_BYTES, SET_NAME and NAMED_IN_SET(name, precision): one instruction
- * set. Here REAL, INTEGER and NAMED are added, which is all that a body needs.
+ * The file that includes this one has defined VECTOR_BYTES and NAMED_IN_SET(name, precision): one instruction set. Here REAL, INTEGER and NAMED are added, which is all that a body needs.
  */
 
 #define REAL float

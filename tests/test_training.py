@@ -173,6 +173,11 @@ def test_images_as_bytes_are_scaled_when_gathered(rng):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("convert", [lambda a: a.tolist(), memoryview])
+def test_lists_and_buffers_are_taken(data, convert):
+    assert weights_after(1, [convert(a) for a in data]) == weights_after(1, data)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
