@@ -37,10 +37,11 @@ class BuildExt(build_ext):
 setup(
     ext_modules=cythonize(
         [
-            extension("conv", "conv.c", "conv_avx2.c"),
+            extension("conv", "conv.c"),
             extension("im2col", "im2col.c"),
-            extension("matmul", "matmul.c", "matmul_avx2.c"),
+            extension("matmul", "matmul.c"),
             extension("maxpool", "maxpool.c"),
+            extension("norm", "norm.c"),
             extension("threads", "threads.c"),
             extension("update", "update.c"),
         ],

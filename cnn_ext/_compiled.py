@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 try:
-    from . import _conv, _im2col, _matmul, _maxpool, _threads, _update  # type: ignore[attr-defined]
+    from . import _conv, _im2col, _matmul, _maxpool, _norm, _threads, _update  # type: ignore[attr-defined]
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
         raise
@@ -15,8 +15,8 @@ except ImportError as error:
     ) from error
 
 INSTRUCTION_SET: str = _threads.INSTRUCTION_SET
-"""What the kernels run on: "avx2" or "baseline"; CNN_EXT_SIMD forces one before the import."""
+"""What the kernels run on: "baseline", "avx2" or "avx512"; CNN_EXT_SIMD forces one before the import."""
 
 SET_REASON: str = "CNN_EXT_SIMD" if os.environ.get("CNN_EXT_SIMD", "").strip() else "the best that the processor has"
 
-__all__ = ["INSTRUCTION_SET", "SET_REASON", "_conv", "_im2col", "_matmul", "_maxpool", "_threads", "_update"]
+__all__ = ["INSTRUCTION_SET", "SET_REASON", "_conv", "_im2col", "_matmul", "_maxpool", "_norm", "_threads", "_update"]

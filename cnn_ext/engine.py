@@ -9,16 +9,38 @@ from typing import Any
 
 import numpy as np
 
-from ._compiled import _conv, _matmul, _update
+from ._compiled import _conv, _matmul, _norm, _update
 from ._windows import Windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class ConvEngine:
+class Buffers:
+    """Arrays by name that are made when they are first needed, and kept for the next call."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self._buffers: dict[str, Array] = {}
+
+    def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
+        """Return a flat buffer of `size`, new and zero only where the kept one is too small."""
+        kept = self._buffers.get(name)
+        if kept is None or kept.size < size:
+            kept = self._buffers[name] = _aligned_zeros(size, np.dtype(dtype or self.dtype))
+        return kept[:size]
+
+
+def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return zeros that start at a cache line, so that vectors do not lie across two."""
+    room = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size * dtype.itemsize].view(dtype)
+
+
+class ConvEngine(Buffers):
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
-    Buffers are made when they are first needed and kept for the next call. Images may come and go channels last,
+    Images may come and go channels last,
     (N, H, W, C), which saves turning them between two convolutions.
 
     Parameters
@@ -26,17 +48,20 @@ class ConvEngine:
     windows : Windows
         Geometry of the convolution; its number of images is ignored.
     n_filter : int
-    pool : int
-        Side of the pooling windows, their stride as well; 1 for the convolution alone, without ReLU.
     dtype : numpy dtype
         float32 or float64.
+    relu : bool
+    pool : int
+        Side of the pooling windows, their stride as well; 1 for none. Pooling comes behind a ReLU only.
     """
 
-    def __init__(self, windows: Windows, n_filter: int, pool: int, dtype: np.dtype[Any]) -> None:
-        self.windows, self.n_filter, self.pool, self.dtype = windows, n_filter, pool, dtype
+    def __init__(
+        self, windows: Windows, n_filter: int, dtype: np.dtype[Any], relu: bool = False, pool: int = 1
+    ) -> None:
+        super().__init__(dtype)
+        self.windows, self.n_filter, self.relu, self.pool = windows, n_filter, relu, pool
         self.trained_on = 0
         """Images of the last forward pass in training; 0 if there is none to go back from."""
-        self._buffers: dict[str, Array] = {}
         self._out: Any = None
         self._out_last = self._last = False
 
@@ -59,7 +84,18 @@ class ConvEngine:
             out = np.empty((n, self.n_filter, h_out, w_out), self.dtype)
         places = self._buffer("places", size if self.pool > 1 else 0, np.uint8)
         _conv.forward(
-            windows, self.pool, x.reshape(-1), last, w.reshape(-1), b, padded, packed, out.reshape(-1), out_last, places
+            windows,
+            self.relu,
+            self.pool,
+            x.reshape(-1),
+            last,
+            w.reshape(-1),
+            b,
+            padded,
+            packed,
+            out.reshape(-1),
+            out_last,
+            places,
         )
         self.trained_on = n if training else 0
         self._out, self._out_last, self._last = out if training else None, out_last, last
@@ -87,14 +123,14 @@ class ConvEngine:
         else:
             dx = np.empty(windows.x_shape, self.dtype)
         dw, db = np.empty(w.shape, self.dtype), np.empty(self.n_filter, self.dtype)
-        pooled = self.pool > 1
         _conv.backward(
             windows,
+            self.relu,
             self.pool,
             dout.reshape(-1),
-            self._out.reshape(-1) if pooled else np.empty(0, self.dtype),
+            self._out.reshape(-1) if self.relu else np.empty(0, self.dtype),
             self._out_last,
-            self._buffer("places", dout.size if pooled else 0, np.uint8),
+            self._buffer("places", dout.size if self.pool > 1 else 0, np.uint8),
             self._buffer("padded", padded_size),
             w.reshape(-1),
             self._buffer("back", packed_size),
@@ -111,14 +147,88 @@ class ConvEngine:
         return self.windows._replace(n_images=n_images)
 
     def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int]:
-        return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.pool)
+        return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool)
 
-    def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
-        """Return a flat buffer of `size`, new and zero only where the kept one is too small."""
-        kept = self._buffers.get(name)
-        if kept is None or kept.size < size:
-            kept = self._buffers[name] = np.zeros(size, dtype or self.dtype)
-        return kept[:size]
+
+class NormEngine(Buffers):
+    """The compiled batch normalization with its buffers; optionally with ReLU and max-pooling in one pass.
+
+    Images are (N, H, W, C) inside; rows of features are images of one pixel.
+
+    Parameters
+    ----------
+    dtype : numpy dtype
+        float32 or float64.
+    relu : bool
+    pool : int
+        Side of the pooling windows, their stride as well; 1 for none.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], relu: bool = False, pool: int = 1) -> None:
+        super().__init__(dtype)
+        self.relu, self.pool = relu, pool
+        self._z = self._mean = self._out = np.empty(0, dtype)
+        self._out_last = False
+
+    def keep(self, z: Array) -> Array:
+        """Return a copy of the images `z` in a buffer, channels last in memory."""
+        kept = self._buffer("z", z.size).reshape(z.shape)
+        kept[...] = z
+        return kept
+
+    def moments(self, z: Array) -> tuple[Array, Array]:
+        """Return the mean and the sum of squares about it of each image and channel, both of shape (N, C)."""
+        mean, squares = np.empty((2, z.shape[0], z.shape[3]), self.dtype)
+        _norm.moments(z, mean, squares)
+        return mean, squares
+
+    def forward(self, z: Array, mean: Array, scale: Array, shift: Array, out_last: bool = False) -> Array:
+        """Return (z - mean) * scale + shift, rectified and pooled as the engine is; `z` is kept for the way back.
+
+        A result with channels last is the engine's own buffer, overwritten by the next call.
+        """
+        n, height, width, channels = z.shape
+        h_out, w_out = height // self.pool, width // self.pool
+        size = n * h_out * w_out * channels
+        if out_last:
+            out = self._buffer("out", size).reshape(n, h_out, w_out, channels)
+        else:
+            out = np.empty((n, channels, h_out, w_out), self.dtype)
+        _norm.forward(z, mean, scale, shift, self.relu, self.pool, out.reshape(-1), out_last, self._places(size))
+        self._z, self._mean, self._out, self._out_last = z, mean, out, out_last
+        return out
+
+    def gradient(self, dout: Array) -> tuple[Array, Array]:
+        """Return the gradient g of the normalized images, a buffer like z, and sums over all pixels, in float64.
+
+        The sums, of shape (2, C), are of g and of g * (z - mean).
+        """
+        z = self._z
+        g = self._buffer("g", z.size).reshape(z.shape)
+        sums = np.empty((len(z), 2, z.shape[3]), self.dtype)
+        places = self._places(dout.size)
+        _norm.gradient(
+            z,
+            self._mean,
+            self.relu,
+            self.pool,
+            dout.reshape(-1),
+            self._out.reshape(-1),
+            self._out_last,
+            places,
+            g,
+            sums,
+        )
+        return g, sums.sum(axis=0, dtype=np.float64)
+
+    def through(self, scale: Array, offset: Array, slope: Array) -> Array:
+        """Return scale * (g - offset - (z - mean) * slope) in the place of `gradient`'s g."""
+        g = self._buffer("g", self._z.size).reshape(self._z.shape)
+        _norm.through(self._z, self._mean, scale, offset, slope, g)
+        return g
+
+    def _places(self, size: int) -> Array:
+        return self._buffer("places", size if self.pool > 1 else 0, np.uint8)
 
 
 def dense_forward(x: Array, w: Array, b: Array) -> Array:

@@ -1,8 +1,9 @@
 """Runs of layers that are computed in one pass.
 
-A convolution, a ReLU and a max-pooling in a row make one block: the full-size map between them is never written, and on
-the way back only the winners of the pooling are visited. Between two blocks images stay channels last. What comes out
-is what the layers give one by one: forward to the bit, backward to rounding.
+A convolution makes one block with the batch normalization, the ReLU and the max-pooling behind it, as far as they are
+there: with ReLU and pooling alone the full-size map between them is never written, and on the way back only the winners of
+the pooling are visited. Between two blocks images stay channels last. What comes out is what the layers give one by
+one: forward to the bit, backward to rounding.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from .engine import ConvEngine
-from .layers import Conv, Maxpool, ReLU
+from .layers import BatchNorm, Conv, Maxpool, ReLU
 from .layers.base import Array
 
 LARGEST_POOL = 15  # the place of a winner is kept in one byte
 
 
 class Block:
-    """Conv, ReLU and Maxpool as one; made anew for each pass, over buffers that the convolution layer keeps."""
+    """A Conv and what runs in one with it; made anew for each pass, over buffers that the layers keep."""
 
-    def __init__(self, conv: Conv, relu: ReLU, pool: Maxpool) -> None:
-        self.layers = (conv, relu, pool)
-        self.conv = conv
-        self.engine: ConvEngine = conv.engine_with_pool(pool.size)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = tuple(layers)
+        self.conv: Conv = layers[0]
+        types = [type(layer) for layer in layers]
+        self.norm: BatchNorm | None = layers[1] if BatchNorm in types else None
+        relu = ReLU in types
+        pool = layers[-1].size if Maxpool in types else 1
+        self.out_dim = layers[-1].out_dim if Maxpool in types else self.conv.out_dim
+        if self.norm is None:
+            self.engine = self.conv.engine(relu, pool)
+        else:
+            self.engine, self.norm_engine = self.conv.engine(relu=False, pool=1), self.norm.engine(relu, pool)
         self.takes_channels_last = self.gives_channels_last = False
 
     def forward(self, X: Array, training: bool) -> Array:
@@ -35,9 +43,13 @@ class Block:
             X = np.ascontiguousarray(self.conv.check_images(X))
         for layer in self.layers:
             layer.forget()
-        return self.engine.forward(
-            X, *self.conv.weights(), training=training, last=self.takes_channels_last, out_last=self.gives_channels_last
+        z_last = self.gives_channels_last or self.norm is not None
+        z = self.engine.forward(
+            X, *self.conv.weights(), training=training, last=self.takes_channels_last, out_last=z_last
         )
+        if self.norm is None:
+            return z
+        return self.norm.normalize(self.norm_engine, z, training, self.gives_channels_last)
 
     def has_been_left(self) -> bool:
         """Whether a layer of the block went forward by itself since, so that the way back leads through the layers."""
@@ -47,29 +59,46 @@ class Block:
         """Return the gradients of the block's input and of its layers' params, last layer first."""
         if self.engine.trained_on == 0:
             raise RuntimeError("backward() called before forward(): it needs a forward pass with training=True first")
-        dX, dW, db = self.engine.backward(np.ascontiguousarray(dout), self.conv.weights()[0], need_dx=need_dX)
-        return dX, [[], [], [dW, db]]
+        dout = np.ascontiguousarray(dout)
+        grads: dict[Any, list[Array]] = {}
+        if self.norm is not None:
+            dout, grads[self.norm] = self.norm.normalize_back(self.norm_engine, dout)
+        dX, dW, db = self.engine.backward(dout, self.conv.weights()[0], need_dx=need_dX)
+        grads[self.conv] = [dW, db]
+        return dX, [grads.get(layer, []) for layer in reversed(self.layers)]
 
 
 def find_blocks(layers: Sequence[Any]) -> list[Any]:
-    """Return the layers in order, with each Conv, ReLU, Maxpool that can run as one replaced by a `Block`.
+    """Return the layers in order, with each Conv and what can run in one with it replaced by a `Block`.
 
     Exactly these types: a subclass may compute something else. The pooling windows must not overlap.
     """
     steps: list[Any] = []
     index = 0
     while index < len(layers):
-        three = layers[index : index + 3]
-        if [type(layer) for layer in three] == [Conv, ReLU, Maxpool] and _fits(three[0], three[2]):
-            steps.append(Block(*three))
-            index += 3
+        if type(layers[index]) is Conv:
+            steps.append(Block(_run_of(layers, index)))
+            index += len(steps[-1].layers)
         else:
             steps.append(layers[index])
             index += 1
     for before, after in pairwise(steps):
-        if isinstance(before, Block) and isinstance(after, Block) and after.conv.X_dim == before.layers[2].out_dim:
+        if isinstance(before, Block) and isinstance(after, Block) and after.conv.X_dim == before.out_dim:
             before.gives_channels_last = after.takes_channels_last = before.conv.dtype == after.conv.dtype
     return steps
+
+
+def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
+    """Return the Conv at `index` with the layers behind it that run in one with it."""
+    conv, rest = layers[index], list(layers[index + 1 : index + 4])
+    run = [conv]
+    if rest and type(rest[0]) is BatchNorm and rest[0].X_dim == conv.out_dim and rest[0].dtype == conv.dtype:
+        run.append(rest.pop(0))
+    if rest and type(rest[0]) is ReLU:
+        run.append(rest.pop(0))
+        if rest and type(rest[0]) is Maxpool and _fits(conv, rest[0]):
+            run.append(rest[0])
+    return run
 
 
 def _fits(conv: Conv, pool: Maxpool) -> bool:

@@ -140,7 +140,7 @@ def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> A
     Zhang, Franchetti, Low: High performance zero-memory overhead direct convolutions. ICML 2018.
     """
     windows = check_convolution(x, w, b, padding, stride)
-    engine = ConvEngine(windows, len(w), 1, w.dtype.newbyteorder("="))
+    engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="))
     return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
 
 
@@ -174,7 +174,7 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
         raise ShapeError(f"dout must have shape {wanted}, got {dout.shape}")
     if dout.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
         raise DTypeError(f"dout must have the dtype of w, {w.dtype}, got {dout.dtype}")
-    engine = ConvEngine(windows, len(w), 1, w.dtype.newbyteorder("="))
+    engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="))
     w = _plain(w)
     engine.pad(_plain(x))
     return engine.backward(_plain(dout), w)

@@ -1,6 +1,6 @@
 """Glue of the matrix product: checks flat buffers, releases the GIL, shares blocks of the result over the threads."""
 
-from cnn_ext._threads import INSTRUCTION_SET, POOL_RUN
+from cnn_ext._threads import POOL_RUN, SET_NUMBER
 
 from pool cimport pool_run_of, run_function
 
@@ -21,11 +21,11 @@ cdef extern from "matmul.h" nogil:
         Py_ssize_t lanes
         void (*multiply)(const matmul_problem *, Py_ssize_t row_begin, Py_ssize_t row_end, Py_ssize_t column) noexcept nogil
 
-    const matmul_kernels *matmul_table(int avx2, int real_bytes)
+    const matmul_kernels *matmul_table(int instruction_set, int real_bytes)
 
 
 cdef run_function run = pool_run_of(POOL_RUN)
-cdef bint use_avx2 = INSTRUCTION_SET == "avx2"
+cdef int instruction_set = SET_NUMBER
 
 ctypedef fused real:
     float
@@ -43,7 +43,7 @@ cdef struct Job:
 
 def columns_padded(int real_bytes, Py_ssize_t n_columns):
     """Return `n_columns` rounded up to whole vectors: the least distance of the rows of b."""
-    cdef Py_ssize_t lanes = matmul_table(use_avx2, real_bytes).lanes
+    cdef Py_ssize_t lanes = matmul_table(instruction_set, real_bytes).lanes
     return (n_columns + lanes - 1) // lanes * lanes
 
 
@@ -63,7 +63,7 @@ def multiply(
     a is (n_rows, n_terms), or (n_terms, n_rows) if `a_transposed`; b is (n_terms, columns_padded); bias is of n_columns
     or empty; c may be stored as (n_columns, n_rows).
     """
-    cdef const matmul_kernels *k = matmul_table(use_avx2, sizeof(real))
+    cdef const matmul_kernels *k = matmul_table(instruction_set, sizeof(real))
     cdef Py_ssize_t b_row = columns_padded(sizeof(real), n_columns)
     cdef Py_ssize_t n_blocks, block
     cdef const void *bias_or_null = NULL

@@ -15,20 +15,27 @@ cdef extern from "threads.h" nogil:
 
 
 cdef extern from "instruction_sets.h":
-    int processor_has_avx2()
+    int SET_BASELINE, SET_AVX2, SET_AVX512
+    int processor_has(int instruction_set)
+
+
+SETS = {"avx512": SET_AVX512, "avx2": SET_AVX2, "baseline": SET_BASELINE}  # the best first
 
 
 def _choose_set():
-    """Return the best instruction set, or the one that CNN_EXT_SIMD asks for."""
+    """Return the name of the best instruction set, or the one that CNN_EXT_SIMD asks for."""
     wanted = os.environ.get("CNN_EXT_SIMD", "").strip()
-    if wanted not in ("", "baseline", "avx2"):
-        raise ImportError(f"CNN_EXT_SIMD must be baseline or avx2, got {wanted!r}")
-    if wanted == "avx2" and not processor_has_avx2():
-        raise ImportError("CNN_EXT_SIMD asks for avx2, which this processor or build does not have")
-    return wanted or ("avx2" if processor_has_avx2() else "baseline")
+    if wanted == "":
+        return next(name for name in SETS if processor_has(SETS[name]))
+    if wanted not in SETS:
+        raise ImportError(f"CNN_EXT_SIMD must be one of {', '.join(SETS)}, got {wanted!r}")
+    if not processor_has(SETS[wanted]):
+        raise ImportError(f"CNN_EXT_SIMD asks for {wanted}, which this processor or build does not have")
+    return wanted
 
 
 INSTRUCTION_SET = _choose_set()
+SET_NUMBER = SETS[INSTRUCTION_SET]
 MAX_THREADS = POOL_MAX_THREADS
 POOL_RUN = PyCapsule_New(<void *> pool_run, "cnn_ext.pool_run", NULL)
 

@@ -1,17 +1,11 @@
 /* The body of the convolution, for one precision and one instruction set; see conv.h for what it computes. Here are
- * packing, padding and the way forward; conv_back_body.h has the way back. */
+ * packing, padding and the way forward; conv_sparse_body.h and conv_dense_body.h have the two ways back. */
 
 #include "simd.h"
 
 #include <string.h>
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-
-/* A gradient: where its patch starts in the padded image, which filter it belongs to, its value. */
-typedef struct {
-    ptrdiff_t patch, filter;
-    REAL value;
-} NAMED(conv_entry);
 
 /* forward[ky, kx, c, k] = w[k, c, ky, kx], zero for the filters that fill the last vector up. */
 static void NAMED(pack_forward)(const conv_shape *s, const void *w_, void *forward_)
@@ -26,17 +20,17 @@ static void NAMED(pack_forward)(const conv_shape *s, const void *w_, void *forwa
                     forward[((ky * s->w_filter + kx) * s->n_channels + c) * s->filters_padded + k] = *w++;
 }
 
-/* back[ky, k, kx, c] = w[k, c, ky, kx], zero where a row is filled up to whole vectors. */
+/* back[k, ky, kx, c] = w[k, c, ky, kx], zero where a row is filled up to whole vectors. */
 static void NAMED(pack_back)(const conv_shape *s, const void *w_, void *back_)
 {
     const REAL *w = w_;
     REAL *back = back_;
-    memset(back, 0, (size_t)(s->h_filter * s->n_filter * s->run_padded) * sizeof(REAL));
+    memset(back, 0, (size_t)(s->n_filter * s->h_filter * s->run_padded) * sizeof(REAL));
     for (ptrdiff_t k = 0; k < s->n_filter; k++)
         for (ptrdiff_t c = 0; c < s->n_channels; c++)
             for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
                 for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
-                    back[(ky * s->n_filter + k) * s->run_padded + kx * s->n_channels + c] = *w++;
+                    back[(k * s->h_filter + ky) * s->run_padded + kx * s->n_channels + c] = *w++;
 }
 
 static void NAMED(unpack_back)(const conv_shape *s, const void *back_, void *w_)
@@ -47,10 +41,10 @@ static void NAMED(unpack_back)(const conv_shape *s, const void *back_, void *w_)
         for (ptrdiff_t c = 0; c < s->n_channels; c++)
             for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
                 for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
-                    *w++ = back[(ky * s->n_filter + k) * s->run_padded + kx * s->n_channels + c];
+                    *w++ = back[(k * s->h_filter + ky) * s->run_padded + kx * s->n_channels + c];
 }
 
-static void NAMED(pad)(const conv_shape *s, const void *x_, conv_layout layout, void *padded_)
+static void NAMED(pad)(const conv_shape *s, const void *x_, image_layout layout, void *padded_)
 {
     const REAL *x = x_;
     REAL *padded = padded_;
@@ -67,7 +61,7 @@ static void NAMED(pad)(const conv_shape *s, const void *x_, conv_layout layout, 
     }
 }
 
-static void NAMED(unpad)(const conv_shape *s, const void *padded_, void *x_, conv_layout layout)
+static void NAMED(unpad)(const conv_shape *s, const void *padded_, void *x_, image_layout layout)
 {
     const REAL *padded = padded_;
     REAL *x = x_;
@@ -84,132 +78,178 @@ static void NAMED(unpad)(const conv_shape *s, const void *padded_, void *x_, con
     }
 }
 
-/* Convolve at six pixels with n_vectors vectors of filters. Naively, for each pixel p and filter k:
+/* Convolve at n_pixels pixels with n_vectors vectors of filters. Naively, for each pixel p and filter k:
  *     sum[p][k] = sum over (ky, j) of pixel[p][ky * padded_row + j] * weights[(ky, j), k].
- * The 6 * n_vectors sums stay in registers; a step loads n_vectors of weights and spreads six pixels' numbers. */
+ * The sums stay in registers; a step loads n_vectors of weights and spreads a number of each pixel. */
 static ALWAYS_INLINE void NAMED(convolve_tile)(const conv_shape *s, const REAL *const *pixel, const REAL *weights,
-                                               int n_vectors, NAMED(vec) sum[6][2])
+                                               int n_pixels, int n_vectors, NAMED(vec) (*sum)[2])
 {
-    NAMED(vec) local[6][2] = {{{0}}};
+    NAMED(vec) local[TILE_ROWS][2] = {{{0}}};
+    const REAL *at[TILE_ROWS];
+    for (int p = 0; p < n_pixels; p++)
+        at[p] = pixel[p];
     for (ptrdiff_t ky = 0; ky < s->h_filter; ky++) {
-        const REAL *row[6];
-        for (int p = 0; p < 6; p++)
-            row[p] = pixel[p] + ky * s->padded_row;
         for (ptrdiff_t j = 0; j < s->run; j++) {
             NAMED(vec) w0 = NAMED(load)(weights), w1 = n_vectors > 1 ? NAMED(load)(weights + LANES) : w0;
-            for (int p = 0; p < 6; p++) {
-                NAMED(vec) number = NAMED(broadcast)(row[p][j]);
+            for (int p = 0; p < n_pixels; p++) {
+                NAMED(vec) number = NAMED(broadcast)(at[p][j]);
                 local[p][0] = NAMED(fma_add)(number, w0, local[p][0]);
                 if (n_vectors > 1)
                     local[p][1] = NAMED(fma_add)(number, w1, local[p][1]);
             }
             weights += s->filters_padded;
         }
+        for (int p = 0; p < n_pixels; p++)
+            at[p] += s->padded_row;
     }
-    for (int p = 0; p < 6; p++)
+    for (int p = 0; p < n_pixels; p++)
         for (int v = 0; v < n_vectors; v++)
             sum[p][v] = local[p][v];
 }
 
-/* Write up to LANES channels of one result. */
-static ALWAYS_INLINE void NAMED(put)(REAL *out, conv_layout layout, ptrdiff_t n, NAMED(vec) value)
+/* All pixels of an image, TILE_ROWS at a time, without pooling. */
+static ALWAYS_INLINE void NAMED(forward_pixels)(const conv_shape *s, const REAL *padded, const REAL *weights,
+                                                const REAL *bias, REAL *out, image_layout layout, ptrdiff_t filter,
+                                                int n_vectors)
 {
-    if (layout.channel_stride == 1 && n >= LANES) {
-        NAMED(store)(out, value);
-        return;
-    }
-    for (ptrdiff_t lane = 0; lane < n && lane < LANES; lane++)
-        out[lane * layout.channel_stride] = value[lane];
-}
-
-/* A place in the stream of pixels: window by window, within a window row by row. */
-typedef struct {
-    ptrdiff_t window_y, window_x, place_y, place_x;
-} NAMED(cursor);
-
-static ALWAYS_INLINE void NAMED(advance)(NAMED(cursor) *c, const conv_shape *s)
-{
-    if (++c->place_x < s->pool)
-        return;
-    c->place_x = 0;
-    if (++c->place_y < s->pool)
-        return;
-    c->place_y = 0;
-    if (++c->window_x < s->w_out)
-        return;
-    c->window_x = 0;
-    c->window_y++;
-}
-
-/* All pixels of an image for n_vectors vectors of filters, six at a time. Naively, for each window and filter:
- *     for each place: value = conv + bias; with pooling, value = max(value, 0), and if it beats best: best, winner = it.
- * The first of equal values wins, a NaN wins over all, as in the layers one by one. */
-static ALWAYS_INLINE void NAMED(forward_filters)(const conv_shape *s, const REAL *padded, const REAL *weights,
-                                                 const REAL *bias, REAL *out, conv_layout layout, uint8_t *places,
-                                                 ptrdiff_t filter, int n_vectors, int pooled)
-{
-    const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool;
-    NAMED(cursor) reading = {0, 0, 0, 0}, writing = {0, 0, 0, 0};
-    NAMED(vec) best[2] = {{0}};
-    NAMED(mask) winner[2] = {{0}};
-
-    for (ptrdiff_t first = 0; first < n_pixels; first += 6) {
-        const REAL *pixel[6], *at = padded;
-        NAMED(vec) sum[6][2];
-        const int n = n_pixels - first < 6 ? (int)(n_pixels - first) : 6;
-        for (int p = 0; p < 6; p++) { /* past the end, the last pixel once more */
-            if (p < n) {
-                ptrdiff_t y = reading.window_y * s->pool + reading.place_y;
-                ptrdiff_t x = reading.window_x * s->pool + reading.place_x;
-                at = padded + (y * s->padded_row + x * s->n_channels) * s->stride;
-                NAMED(advance)(&reading, s);
+    const ptrdiff_t n_pixels = s->h_conv * s->w_conv;
+    ptrdiff_t y = 0, x = 0;
+    for (ptrdiff_t first = 0; first < n_pixels; first += TILE_ROWS) {
+        const REAL *pixel[TILE_ROWS];
+        NAMED(vec) sum[TILE_ROWS][2];
+        for (int p = 0; p < TILE_ROWS; p++) { /* past the end, the last pixel once more */
+            pixel[p] = padded + (y * s->padded_row + x * s->n_channels) * s->stride;
+            if (first + p + 1 < n_pixels && ++x == s->w_conv) {
+                x = 0;
+                y++;
             }
-            pixel[p] = at;
         }
-        NAMED(convolve_tile)(s, pixel, weights + filter, n_vectors, sum);
-        for (int p = 0; p < n; p++, NAMED(advance)(&writing, s)) {
-            const ptrdiff_t place = writing.place_y * s->pool + writing.place_x;
-            const ptrdiff_t window = writing.window_y * s->w_out + writing.window_x;
+        NAMED(convolve_tile)(s, pixel, weights + filter, TILE_ROWS, n_vectors, sum);
+        for (int p = 0; p < TILE_ROWS && first + p < n_pixels; p++)
             for (int v = 0; v < n_vectors; v++) {
                 const ptrdiff_t k = filter + v * LANES;
                 NAMED(vec) value = sum[p][v] + NAMED(load)(bias + k);
-                if (pooled) {
-                    value = (NAMED(vec))((NAMED(mask))value & ~(value <= 0)); /* ReLU; NaN stays */
-                    NAMED(mask) wins = ~(value <= best[v]) & (best[v] == best[v]);
-                    if (place == 0)
-                        wins = ~(NAMED(mask)){0};
-                    best[v] = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best[v] & ~wins));
-                    winner[v] = (((NAMED(mask)){0} + (INTEGER)place) & wins) | (winner[v] & ~wins);
-                    if (place < s->pool * s->pool - 1)
-                        continue;
-                    value = best[v];
-                    uint8_t *to = places + window * s->n_filter + k;
-                    for (ptrdiff_t lane = 0; lane < LANES && k + lane < s->n_filter; lane++)
-                        to[lane] = (uint8_t)winner[v][lane];
-                }
-                NAMED(put)(out + k * layout.channel_stride + window * layout.pixel_stride, layout, s->n_filter - k, value);
+                if (s->relu)
+                    value = NAMED(relu)(value);
+                NAMED(scatter)(out + k * layout.channel_stride + (first + p) * layout.pixel_stride, layout.channel_stride, s->n_filter - k, value);
             }
-        }
     }
 }
 
+/* Convolve, rectify and pool n_windows windows side by side, at_once of their pixels at a time. Naively, for each
+ * window and filter:
+ *     for each place: value = max(conv + bias, 0); if it beats best: best, winner = value, place.
+ * The first of equal values wins, a NaN wins over all, as in the layers one by one. */
+static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *corner, const ptrdiff_t *from_corner,
+                                              const REAL *weights, const REAL *bias, REAL *out, image_layout layout,
+                                              uint8_t *places, ptrdiff_t filter, int n_windows, int at_once,
+                                              int n_vectors)
+{
+    const ptrdiff_t n_places = s->pool * s->pool;
+    NAMED(vec) best[2][2] = {{{0}}};
+    NAMED(mask) winner[2][2] = {{{0}}};
+
+    for (ptrdiff_t first = 0; first < n_places; first += at_once) {
+        const REAL *pixel[TILE_ROWS];
+        NAMED(vec) sum[TILE_ROWS][2];
+        for (int w = 0; w < n_windows; w++)
+            for (int i = 0; i < at_once; i++) { /* past the end, the last place once more: it cannot win again */
+                ptrdiff_t place = first + i < n_places ? first + i : n_places - 1;
+                pixel[w * at_once + i] = corner + w * s->pool * s->stride * s->n_channels + from_corner[place];
+            }
+        NAMED(convolve_tile)(s, pixel, weights + filter, n_windows * at_once, n_vectors, sum);
+        for (int w = 0; w < n_windows; w++)
+            for (int v = 0; v < n_vectors; v++) {
+                const NAMED(vec) b = NAMED(load)(bias + filter + v * LANES);
+                for (int i = 0; i < at_once; i++) {
+                    NAMED(vec) value = NAMED(relu)(sum[w * at_once + i][v] + b);
+                    if (first == 0 && i == 0) {
+                        best[w][v] = value;
+                        winner[w][v] = (NAMED(mask)){0};
+                        continue;
+                    }
+                    NAMED(mask) wins = ~(value <= best[w][v]) & (best[w][v] == best[w][v]);
+                    NAMED(mask) place = (NAMED(mask)){0} + (INTEGER)(first + i);
+                    best[w][v] = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best[w][v] & ~wins));
+                    winner[w][v] = (place & wins) | (winner[w][v] & ~wins);
+                }
+            }
+    }
+    for (int w = 0; w < n_windows; w++)
+        for (int v = 0; v < n_vectors; v++) {
+            const ptrdiff_t k = v * LANES, n = s->n_filter - filter - k;
+            NAMED(scatter)(out + k * layout.channel_stride + w * layout.pixel_stride, layout.channel_stride, n, best[w][v]);
+            NAMED(store_bytes)(places + w * s->n_filter + k, n, winner[w][v]);
+        }
+}
+
+/* All pooling windows of an image; those of 2 x 2 two at a time where the registers allow. */
+static ALWAYS_INLINE void NAMED(forward_windows)(const conv_shape *s, const REAL *padded, const REAL *weights,
+                                                 const REAL *bias, REAL *out, image_layout layout, uint8_t *places,
+                                                 ptrdiff_t filter, int n_vectors)
+{
+    const ptrdiff_t step = s->pool * s->stride * s->n_channels;
+    ptrdiff_t from_corner[256]; /* a place fits a byte */
+    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
+        from_corner[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
+
+    for (ptrdiff_t y = 0; y < s->h_out; y++)
+        for (ptrdiff_t x = 0; x < s->w_out;) {
+            const REAL *corner = padded + y * s->pool * s->stride * s->padded_row + x * step;
+            const ptrdiff_t window = y * s->w_out + x;
+            REAL *to = out + filter * layout.channel_stride + window * layout.pixel_stride;
+            uint8_t *places_to = places + window * s->n_filter + filter;
+            if (s->pool != 2) {
+                NAMED(pool_windows)(s, corner, from_corner, weights, bias, to, layout, places_to, filter, 1, TILE_ROWS,
+                                    n_vectors);
+                x += 1;
+            } else if (TILE_ROWS >= 8 && x + 2 <= s->w_out) {
+                NAMED(pool_windows)(s, corner, from_corner, weights, bias, to, layout, places_to, filter, 2, 4,
+                                    n_vectors);
+                x += 2;
+            } else {
+                NAMED(pool_windows)(s, corner, from_corner, weights, bias, to, layout, places_to, filter, 1, 4,
+                                    n_vectors);
+                x += 1;
+            }
+        }
+}
+
 static void NAMED(forward)(const conv_shape *s, const void *padded, const void *weights, const void *bias, void *out,
-                           conv_layout layout, uint8_t *places)
+                           image_layout layout, uint8_t *places)
 {
     for (ptrdiff_t filter = 0; filter < s->filters_padded; filter += 2 * LANES) {
         int two = s->filters_padded - filter > LANES;
         if (s->pool > 1 && two)
-            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 2, 1);
+            NAMED(forward_windows)(s, padded, weights, bias, out, layout, places, filter, 2);
         else if (s->pool > 1)
-            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 1, 1);
+            NAMED(forward_windows)(s, padded, weights, bias, out, layout, places, filter, 1);
         else if (two)
-            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 2, 0);
+            NAMED(forward_pixels)(s, padded, weights, bias, out, layout, filter, 2);
         else
-            NAMED(forward_filters)(s, padded, weights, bias, out, layout, places, filter, 1, 0);
+            NAMED(forward_pixels)(s, padded, weights, bias, out, layout, filter, 1);
     }
 }
 
-#include "conv_back_body.h"
+/* Add to memory, but only the lanes that `lanes` lets through: what else lies there is someone else's. */
+static ALWAYS_INLINE void NAMED(add_lanes)(REAL *to, NAMED(vec) value, NAMED(mask) lanes)
+{
+    NAMED(vec) old = NAMED(load)(to), sum = old + value;
+    NAMED(store)(to, (NAMED(vec))(((NAMED(mask))sum & lanes) | ((NAMED(mask))old & ~lanes)));
+}
+
+/* The lanes of the vector at `column` that belong to a row of a patch. */
+static ALWAYS_INLINE NAMED(mask) NAMED(lanes_of_run)(const conv_shape *s, ptrdiff_t column)
+{
+    NAMED(mask) lanes;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = column + lane < s->run ? -1 : 0;
+    return lanes;
+}
+
+#include "conv_sparse_body.h"
+
+#include "conv_dense_body.h"
 
 static void NAMED(add)(void *target_, const void *source_, ptrdiff_t begin, ptrdiff_t end)
 {
@@ -229,12 +269,16 @@ const conv_kernels NAMED(conv) = {
     NAMED(pad),
     NAMED(unpad),
     NAMED(forward),
-    NAMED(list_by_filter),
-    NAMED(weight_gradient),
-    NAMED(sort_by_patch),
-    NAMED(input_gradient),
+    NAMED(list_gradients),
+    NAMED(sparse_weight_gradient),
+    NAMED(sparse_input_gradient),
+    NAMED(gradient_image),
+    NAMED(dense_weight_gradient),
+    NAMED(dense_input_gradient),
     NAMED(add),
 };
 
 #undef ALWAYS_INLINE
 #undef LANES
+#undef TILE_ROWS
+#undef SUMS_AT_ONCE

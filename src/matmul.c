@@ -1,6 +1,11 @@
-/* The matrix product for every processor. */
+/* The matrix product: matmul_body.h for every instruction set. */
 #include "matmul.h"
 
-#include "baseline.h"
 #define BODY "matmul_body.h"
-#include "precisions.h"
+#include "every_set.h"
+
+const matmul_kernels *matmul_table(int set, int real_bytes)
+{
+    static const matmul_kernels *const tables[][2] = TABLES_OF_EVERY_SET(matmul);
+    return tables[set][real_bytes == 8];
+}

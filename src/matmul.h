@@ -7,8 +7,6 @@
 #ifndef CNN_EXT_MATMUL_H
 #define CNN_EXT_MATMUL_H
 
-#include "instruction_sets.h"
-
 #include <stddef.h>
 
 enum { MATMUL_ROWS = 96 }; /* at most as many rows are computed by one call */
@@ -27,19 +25,7 @@ typedef struct {
     void (*multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t column);
 } matmul_kernels;
 
-extern const matmul_kernels matmul_plain_f32, matmul_plain_f64;
-#ifdef CNN_EXT_HAS_AVX2
-extern const matmul_kernels matmul_avx2_f32, matmul_avx2_f64;
-#endif
-
-static inline const matmul_kernels *matmul_table(int avx2, int real_bytes)
-{
-#ifdef CNN_EXT_HAS_AVX2
-    if (avx2)
-        return real_bytes == 4 ? &matmul_avx2_f32 : &matmul_avx2_f64;
-#endif
-    (void)avx2;
-    return real_bytes == 4 ? &matmul_plain_f32 : &matmul_plain_f64;
-}
+/* The kernels of an instruction set (SET_...) in the precision of so many bytes. */
+const matmul_kernels *matmul_table(int set, int real_bytes);
 
 #endif

@@ -71,3 +71,5 @@ static void NAMED(multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdif
 const matmul_kernels NAMED(matmul) = {LANES, NAMED(multiply)};
 
 #undef LANES
+#undef TILE_ROWS
+#undef SUMS_AT_ONCE

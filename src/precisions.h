@@ -1,6 +1,7 @@
 /* Includes BODY, the body of some kernels, once for each precision.
  *
- * The file that includes this one has defined VECTOR_BYTES and NAMED_IN_SET(name, precision): one instruction set. Here REAL, INTEGER and NAMED are added, which is all that a body needs.
+ * every_set.h has defined VECTOR_BYTES and NAMED_IN_SET(name, precision): one instruction set. Here REAL, INTEGER and
+ * NAMED are added, which is all that a body needs.
  */
 
 #define REAL float

@@ -8,24 +8,36 @@
  *     vec, mask        LANES numbers; LANES integers, all bits set for true and none for false
  *     load, store      from and to memory, of any alignment
  *     broadcast        one number in every lane
- *     fma_add(a, b, c) a * b + c; on every set but the plain one rounded once
+ *     fma_add(a, b, c) a * b + c; on every set but SSE2 rounded once
+ *     SUMS_AT_ONCE     vectors of sums that they hold where a step loads the other factor
+ *     load_some, store_some, scatter, store_bytes
+ *                      the first n lanes, all if n is larger: from and to memory, to numbers `stride` apart, as bytes
+ *     relu             max(x, 0); a NaN stays
+ *     TILE_ROWS        rows of a tile of sums, two vectors wide, that the registers hold with what a step needs
  *
- * Comparisons and arithmetic are the compiler's own vector operators. To add a set, give its fma_add here and one file
- * like conv_avx2.c that includes the kernels.
+ * Comparisons and arithmetic are the compiler's own vector operators. To add a set, see every_set.h.
  */
 
-#include <stdint.h>
-#if VECTOR_BYTES == 32
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
+#include <stddef.h>
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+
+#if defined(__aarch64__) /* 32 registers */
+#define TILE_ROWS 8
+#define SUMS_AT_ONCE 20
+#elif VECTOR_BYTES == 64
+#define TILE_ROWS 8
+#define SUMS_AT_ONCE 10
+#else /* 16 registers */
+#define TILE_ROWS 6
+#define SUMS_AT_ONCE 10
+#endif
 
 typedef REAL NAMED(vec) __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL NAMED(vec_in_memory) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INTEGER NAMED(mask) __attribute__((vector_size(VECTOR_BYTES)));
+
+typedef uint8_t NAMED(bytes) __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL))));
 
 static inline NAMED(vec) NAMED(load)(const REAL *p)
 {
@@ -44,7 +56,10 @@ static inline NAMED(vec) NAMED(broadcast)(REAL x)
 
 static inline NAMED(vec) NAMED(fma_add)(NAMED(vec) a, NAMED(vec) b, NAMED(vec) c)
 {
-#if VECTOR_BYTES == 32
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? (NAMED(vec))_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c)
+                             : (NAMED(vec))_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif VECTOR_BYTES == 32
     return sizeof(REAL) == 4 ? (NAMED(vec))_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c)
                              : (NAMED(vec))_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 #elif defined(__aarch64__)
@@ -53,4 +68,41 @@ static inline NAMED(vec) NAMED(fma_add)(NAMED(vec) a, NAMED(vec) b, NAMED(vec) c
 #else
     return a * b + c;
 #endif
+}
+
+static inline NAMED(vec) NAMED(load_some)(const REAL *p, ptrdiff_t n)
+{
+    if (n >= LANES)
+        return NAMED(load)(p);
+    NAMED(vec) v = {0};
+    __builtin_memcpy(&v, p, (size_t)n * sizeof(REAL));
+    return v;
+}
+
+static inline void NAMED(store_some)(REAL *p, ptrdiff_t n, NAMED(vec) v)
+{
+    if (n >= LANES)
+        NAMED(store)(p, v);
+    else
+        __builtin_memcpy(p, &v, (size_t)n * sizeof(REAL));
+}
+
+static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(vec) v)
+{
+    if (stride == 1 && n >= LANES)
+        NAMED(store)(p, v);
+    else
+        for (ptrdiff_t lane = 0; lane < n && lane < LANES; lane++)
+            p[lane * stride] = v[lane];
+}
+
+static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integers)
+{
+    NAMED(bytes) bytes = __builtin_convertvector(integers, NAMED(bytes));
+    __builtin_memcpy(p, &bytes, n < LANES ? (size_t)n : (size_t)LANES);
+}
+
+static inline NAMED(vec) NAMED(relu)(NAMED(vec) v)
+{
+    return (NAMED(vec))((NAMED(mask))v & ~(v <= 0));
 }

@@ -91,8 +91,8 @@ class Conv(Layer):
         self.W_shape = shapes["W"]
         fan_in = self.X_dim[0] * self.h_filter * self.w_filter
         self.params = [he_normal(shapes["W"], fan_in, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
-        self._engine = ConvEngine(self.windows, self.n_filter, 1, self.dtype)
-        self._pooling_engine: ConvEngine | None = None
+        self._engines: dict[tuple[bool, int], ConvEngine] = {}
+        self._engine = self.engine(relu=False, pool=1)
 
     @classmethod
     def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:
@@ -146,11 +146,12 @@ class Conv(Layer):
             )
         return W, b
 
-    def engine_with_pool(self, size: int) -> ConvEngine:
-        """Return the engine that also pools, for a network that runs this layer in one with the two behind it."""
-        if self._pooling_engine is None or self._pooling_engine.pool != size:
-            self._pooling_engine = ConvEngine(self.windows, self.n_filter, size, self.dtype)
-        return self._pooling_engine
+    def engine(self, relu: bool, pool: int) -> ConvEngine:
+        """Return the engine that also does what stands behind, for a network that runs this layer in one with it."""
+        key = (relu, pool)
+        if key not in self._engines:
+            self._engines[key] = ConvEngine(self.windows, self.n_filter, self.dtype, relu, pool)
+        return self._engines[key]
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, n_filter, H_out, W_out)."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .._checks import check_float_dtype, check_image_shape, check_int
+from ..engine import NormEngine
 from ..errors import ShapeError
 from ..initializers import RngLike
 from .base import Array, ArrayOf, Layer, NumberIn, Shape, as_float_array
@@ -83,10 +83,8 @@ class BatchNorm(Layer):
         n_features = self.input_shape[0]
         self.params = [np.ones(n_features, self.dtype), np.zeros(n_features, self.dtype)]
         self.buffers = [np.zeros(n_features, self.dtype), np.ones(n_features, self.dtype)]
-        self._axes = (0, 2, 3) if per_channel else (0,)
-        self._column = (1, -1, 1, 1) if per_channel else (1, -1)  # lays per-feature numbers along their axis
-        self._X_hat: Any = None
-        self._inverse_std: Any = None
+        self._engines: dict[tuple[bool, int], NormEngine] = {}
+        self._scales: Any = None  # 1 / std and gamma / std of the last batch in training
 
     @classmethod
     def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:
@@ -99,39 +97,66 @@ class BatchNorm(Layer):
         X = as_float_array("X", X, self.dtype)
         if X.shape[1:] != self.input_shape:
             raise ShapeError(f"BatchNorm expects X of shape (N, *{self.input_shape}), got {X.shape}")
-        if training:
-            mean, var = self._batch_statistics(X)
-        else:
-            mean, var = self.running_mean, self.running_var
-        inverse_std = 1 / np.sqrt(var + self.dtype.type(self.eps))
-        X_hat = (X - mean.reshape(self._column)) * inverse_std.reshape(self._column)
-        out = X_hat * self.gamma.reshape(self._column) + self.beta.reshape(self._column)
-        self._X_hat, self._inverse_std = (X_hat, inverse_std) if training else (None, None)
+        engine = self.engine(relu=False, pool=1)
+        out = self.normalize(engine, engine.keep(_channels_last(X)), training).reshape(X.shape)
         self._note_output(out, training)
         return out
 
-    def _batch_statistics(self, X: Array) -> tuple[Array, Array]:
-        count = math.prod(X.shape[axis] for axis in self._axes)
+    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
+        """Return (dX, [dgamma, dbeta]) for the gradient `dout`, of the last output's shape."""
+        dout = np.ascontiguousarray(self._check_gradient(dout))
+        dX, grads = self.normalize_back(self.engine(relu=False, pool=1), dout)
+        return np.ascontiguousarray(dX.transpose(0, 3, 1, 2)).reshape(dout.shape), grads
+
+    def engine(self, relu: bool, pool: int) -> NormEngine:
+        """Return the engine that also does what stands behind, for a network that runs this layer in one with it."""
+        key = (relu, pool)
+        if key not in self._engines:
+            self._engines[key] = NormEngine(self.dtype, relu, pool)
+        return self._engines[key]
+
+    def normalize(self, engine: NormEngine, z: Array, training: bool, out_last: bool = False) -> Array:
+        """Do the forward pass on an engine, for images z, shape (N, H, W, C)."""
+        if training:
+            mean, var = self._batch_statistics(z, *engine.moments(z))
+        else:
+            mean, var = self.running_mean, self.running_var
+        gamma, beta = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        inverse_std = 1 / np.sqrt(var + self.dtype.type(self.eps))
+        scale = gamma * inverse_std
+        self._scales = (inverse_std, scale) if training else None
+        return engine.forward(z, np.ascontiguousarray(mean, self.dtype), scale, beta, out_last)
+
+    def normalize_back(self, engine: NormEngine, dout: Array) -> tuple[Array, list[Array]]:
+        """Do the backward pass on the engine of the forward pass; the gradient of z is the engine's own buffer."""
+        inverse_std, scale = self._scales
+        g, (dbeta, product) = engine.gradient(dout)
+        count = g.size // len(dbeta)
+        dgamma = product * inverse_std
+        offset, slope = dbeta / count, dgamma * inverse_std / count
+        dz = engine.through(scale, offset.astype(self.dtype), slope.astype(self.dtype))
+        return dz, [dgamma.astype(self.dtype), dbeta.astype(self.dtype)]
+
+    def _batch_statistics(self, z: Array, means: Array, squares: Array) -> tuple[Array, Array]:
+        """Return mean and variance of all images from those of each, and update the running averages."""
+        count = len(z) * z.shape[1] * z.shape[2]
         if count == 0:
-            raise ShapeError(f"BatchNorm needs at least 2 images to train on, got X of shape {X.shape}")
+            raise ShapeError(
+                f"BatchNorm needs at least 2 images to train on, got X of shape {(len(z), *self.input_shape)}"
+            )
         if count == 1:
-            raise ValueError(f"need more than 1 value per feature when training, got {X.shape}")
-        # Sums in float64: a constant feature then has exactly its value as mean, and variance 0.
-        mean = X.mean(axis=self._axes, dtype=np.float64).astype(self.dtype)
-        var = np.square(X - mean.reshape(self._column)).mean(axis=self._axes, dtype=np.float64)
+            raise ValueError(f"need more than 1 value per feature when training, got {(len(z), *self.input_shape)}")
+        # In float64: a constant feature then has exactly its value as mean, and variance 0.
+        mean = means.mean(axis=0, dtype=np.float64)
+        var = squares.sum(axis=0, dtype=np.float64) / count + np.square(means - mean).mean(axis=0)
         unbiased = (var * (count / (count - 1))).astype(self.dtype)
         keep, weight = self.dtype.type(1 - self.momentum), self.dtype.type(self.momentum)
+        mean = mean.astype(self.dtype)
         self.running_mean = keep * self.running_mean + weight * mean
         self.running_var = keep * self.running_var + weight * unbiased
         return mean, var.astype(self.dtype)
 
-    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
-        """Return (dX, [dgamma, dbeta]) for the gradient `dout`, of the last output's shape."""
-        dout = self._check_gradient(dout)
-        dgamma = (dout * self._X_hat).sum(axis=self._axes)
-        dbeta = dout.sum(axis=self._axes)
-        count = dout.size // dgamma.size
-        through_mean = dbeta.reshape(self._column) / count
-        through_var = self._X_hat * (dgamma.reshape(self._column) / count)
-        scale = (self.gamma * self._inverse_std).reshape(self._column)
-        return scale * (dout - through_mean - through_var), [dgamma, dbeta]
+
+def _channels_last(X: Array) -> Array:
+    """Return rows (N, C) or images (N, C, H, W) as (N, H, W, C)."""
+    return X.reshape(*X.shape[:2], *(X.shape[2:] or (1, 1))).transpose(0, 2, 3, 1)

@@ -1,0 +1,225 @@
+/* The way back behind a max-pooling, where few gradients are left: lists of them, and the sums over the lists.
+ * Included by conv_body.h. */
+
+/* A gradient, and the filter it belongs to or where its patch starts. */
+typedef struct {
+    REAL value;
+    int32_t where;
+} NAMED(conv_entry);
+
+/* Bring the pixels into the order of how many gradients they have: a loop over so few is best foreseen if the next one
+ * is as long. A counting sort. */
+static void NAMED(sort_pixels)(const conv_shape *s, conv_lists lists)
+{
+    const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool;
+    int32_t *next = lists.alive; /* of n_filter + 1 */
+    memset(next, 0, (size_t)(s->n_filter + 1) * sizeof(int32_t));
+    for (ptrdiff_t i = 0; i < n_pixels; i++)
+        next[lists.pixels[i].n]++;
+    for (ptrdiff_t n = 0, start = 0; n <= s->n_filter; n++) {
+        const int32_t count = next[n];
+        next[n] = (int32_t)start;
+        start += count;
+    }
+    for (ptrdiff_t i = 0; i < n_pixels; i++)
+        lists.sorted[next[lists.pixels[i].n]++] = lists.pixels[i];
+}
+
+/* Only the winner of a window has a gradient, and only if the ReLU let it through. Naively:
+ *     for each window and filter k: if out > 0: append (dout, patch of the winner) to the list of filter k,
+ *                                               append (dout, k) to the list of that pixel.
+ * Whether a ReLU let something through is a coin's throw, so the filters that are left are gathered without a branch. */
+static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const void *out_, image_layout layout,
+                                  const uint8_t *places, conv_lists lists)
+{
+    const REAL *dout = dout_, *out = out_;
+    NAMED(conv_entry) *by_filter = lists.by_filter, *by_pixel = lists.by_pixel;
+    const ptrdiff_t n_places = s->pool * s->pool, n_windows = s->h_out * s->w_out;
+    int32_t from_corner[256], next[256], n_listed = 0;
+    for (ptrdiff_t place = 0; place < n_places; place++)
+        from_corner[place] =
+            (int32_t)((place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride);
+
+    memset(lists.n_of_filter, 0, (size_t)s->n_filter * sizeof(int32_t));
+    for (ptrdiff_t window = 0; window < n_windows; window++) {
+        const ptrdiff_t y = window / s->w_out, x = window % s->w_out;
+        const int32_t corner = (int32_t)((y * s->padded_row + x * s->n_channels) * s->pool * s->stride);
+        const REAL *g = dout + window * layout.pixel_stride, *o = out + window * layout.pixel_stride;
+        const uint8_t *place = places + window * s->n_filter;
+        if (!by_pixel) { /* an entry is always written, and counts or not */
+            for (ptrdiff_t k = 0; k < s->n_filter; k++) {
+                NAMED(conv_entry) *entry = by_filter + k * n_windows + lists.n_of_filter[k];
+                entry->value = g[k * layout.channel_stride];
+                entry->where = corner + from_corner[place[k]];
+                lists.n_of_filter[k] += !(o[k * layout.channel_stride] <= 0);
+            }
+            continue;
+        }
+        ptrdiff_t n_alive = 0;
+        for (ptrdiff_t k = 0; k < s->n_filter; k++) {
+            lists.alive[n_alive] = (int32_t)k;
+            n_alive += !(o[k * layout.channel_stride] <= 0);
+        }
+        for (ptrdiff_t p = 0; p < n_places; p++)
+            next[p] = 0;
+        for (ptrdiff_t i = 0; i < n_alive; i++) {
+            const int32_t k = lists.alive[i];
+            NAMED(conv_entry) *entry = by_filter + k * n_windows + lists.n_of_filter[k]++;
+            entry->value = g[k * layout.channel_stride];
+            entry->where = corner + from_corner[place[k]];
+            next[place[k]]++;
+        }
+        for (ptrdiff_t p = 0; p < n_places; p++) {
+            conv_pixel *pixel = lists.pixels + window * n_places + p;
+            pixel->patch = corner + from_corner[p];
+            pixel->first = n_listed;
+            pixel->n = next[p];
+            next[p] = n_listed;
+            n_listed += pixel->n;
+        }
+        for (ptrdiff_t i = 0; i < n_alive; i++) {
+            const int32_t k = lists.alive[i];
+            NAMED(conv_entry) *entry = by_pixel + next[place[k]]++;
+            entry->value = g[k * layout.channel_stride];
+            entry->where = k;
+        }
+    }
+    if (by_pixel)
+        NAMED(sort_pixels)(s, lists);
+}
+
+/* dw[i] += value * patch[offset[i]] for n vectors i, over all entries; the n sums stay in registers. */
+static ALWAYS_INLINE void NAMED(sum_patches)(const REAL *padded, const NAMED(conv_entry) *entry,
+                                             const NAMED(conv_entry) *end, const ptrdiff_t *offset, REAL *dw, int n)
+{
+    NAMED(vec) sum[10];
+    for (int i = 0; i < n; i++)
+        sum[i] = NAMED(load)(dw + i * LANES);
+    for (; entry < end; entry++) {
+        const REAL *patch = padded + entry->where;
+        NAMED(vec) value = NAMED(broadcast)(entry->value);
+        for (int i = 0; i < n; i++)
+            sum[i] = NAMED(fma_add)(value, NAMED(load)(patch + offset[i]), sum[i]);
+    }
+    for (int i = 0; i < n; i++)
+        NAMED(store)(dw + i * LANES, sum[i]);
+}
+
+/* Four sums, so that they do not wait for each other. */
+static REAL NAMED(sum_values)(const NAMED(conv_entry) *entry, const NAMED(conv_entry) *end)
+{
+    REAL sum[4] = {0};
+    for (; entry + 4 <= end; entry += 4)
+        for (int i = 0; i < 4; i++)
+            sum[i] += entry[i].value;
+    for (; entry < end; entry++)
+        sum[0] += entry->value;
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* Naively, for each filter k and each of its gradients: dw[k] += value * patch, db[k] += value. A patch is cut into
+ * vectors, row by row (the last of a row may reach past it: those lanes are never read), and as many vectors of dw[k]
+ * as the registers hold stay there over all the gradients of a filter. */
+static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padded, conv_lists lists, void *dw_,
+                                          void *db_)
+{
+    const ptrdiff_t n_windows = s->h_out * s->w_out, in_row = s->run_padded / LANES, in_patch = s->h_filter * in_row;
+    REAL *db = db_;
+    const ptrdiff_t rounds = (in_patch + 9) / 10, in_round = (in_patch + rounds - 1) / rounds;
+    for (ptrdiff_t first = 0, n; first < in_patch; first += n) {
+        ptrdiff_t offset[10];
+        n = in_patch - first < in_round ? in_patch - first : in_round;
+        for (ptrdiff_t i = 0; i < n; i++)
+            offset[i] = (first + i) / in_row * s->padded_row + (first + i) % in_row * LANES;
+        for (ptrdiff_t k = 0; k < s->n_filter; k++) {
+            const NAMED(conv_entry) *begin = (const NAMED(conv_entry) *)lists.by_filter + k * n_windows;
+            const NAMED(conv_entry) *end = begin + lists.n_of_filter[k];
+            REAL *dw = (REAL *)dw_ + (k * in_patch + first) * LANES;
+            switch (n) {
+            case 10: NAMED(sum_patches)(padded, begin, end, offset, dw, 10); break;
+            case 9: NAMED(sum_patches)(padded, begin, end, offset, dw, 9); break;
+            case 8: NAMED(sum_patches)(padded, begin, end, offset, dw, 8); break;
+            case 7: NAMED(sum_patches)(padded, begin, end, offset, dw, 7); break;
+            case 6: NAMED(sum_patches)(padded, begin, end, offset, dw, 6); break;
+            case 5: NAMED(sum_patches)(padded, begin, end, offset, dw, 5); break;
+            case 4: NAMED(sum_patches)(padded, begin, end, offset, dw, 4); break;
+            case 3: NAMED(sum_patches)(padded, begin, end, offset, dw, 3); break;
+            case 2: NAMED(sum_patches)(padded, begin, end, offset, dw, 2); break;
+            default: NAMED(sum_patches)(padded, begin, end, offset, dw, 1); break;
+            }
+            if (first == 0)
+                db[k] += NAMED(sum_values)(begin, end);
+        }
+    }
+}
+
+/* patch[i] += value * filter[i] for n vectors i, for each pixel over all its entries; the n sums stay in registers. The
+ * last vector adds the lanes of `last` alone. */
+static ALWAYS_INLINE void NAMED(sum_filters)(conv_lists lists, ptrdiff_t n_pixels, const REAL *filters,
+                                             ptrdiff_t patch_size, REAL *dpadded, NAMED(mask) last, int n)
+{
+    for (ptrdiff_t i = 0; i < n_pixels; i++) {
+        const conv_pixel pixel = lists.sorted[i];
+        const NAMED(conv_entry) *entry = (const NAMED(conv_entry) *)lists.by_pixel + pixel.first;
+        const NAMED(conv_entry) *end = entry + pixel.n;
+        REAL *patch = dpadded + pixel.patch;
+        NAMED(vec) sum[SUMS_AT_ONCE] = {{0}};
+        if (pixel.n == 0)
+            continue;
+        for (; entry < end; entry++) {
+            const REAL *filter = filters + entry->where * patch_size;
+            NAMED(vec) value = NAMED(broadcast)(entry->value);
+            for (int v = 0; v < n; v++)
+                sum[v] = NAMED(fma_add)(value, NAMED(load)(filter + v * LANES), sum[v]);
+        }
+        for (int v = 0; v < n - 1; v++)
+            NAMED(store)(patch + v * LANES, NAMED(load)(patch + v * LANES) + sum[v]);
+        NAMED(add_lanes)(patch + (n - 1) * LANES, sum[n - 1], last);
+    }
+}
+
+/* Naively, for each pixel and each of its gradients: dpadded[patch] += value * filter. The gradients of a pixel share the
+ * loads and stores of its patch. Part by part of a row of the filters, so that this part of all filters stays in the
+ * fastest cache. A part is a number of bytes, not of vectors: patches overlap, and it sets the order in which they are
+ * added up. */
+static void NAMED(sparse_input_gradient)(const conv_shape *s, conv_lists lists, const void *back, void *dpadded_)
+{
+    const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool, patch_size = s->h_filter * s->run_padded;
+    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), lines = (SUMS_AT_ONCE * VECTOR_BYTES < 320 ? SUMS_AT_ONCE * VECTOR_BYTES : 320) / 64;
+    const ptrdiff_t n_parts = (s->run + lines * line - 1) / (lines * line);
+    const ptrdiff_t part = ((s->run + n_parts - 1) / n_parts + line - 1) / line * line;
+    REAL *dpadded = dpadded_;
+    memset(dpadded, 0, (size_t)s->padded_size * sizeof(REAL));
+    for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
+        for (ptrdiff_t column = 0; column < s->run; column += part) {
+            const ptrdiff_t numbers = s->run - column < part ? s->run - column : part;
+            const ptrdiff_t n_vectors = (numbers + LANES - 1) / LANES;
+            const NAMED(mask) last = NAMED(lanes_of_run)(s, column + (n_vectors - 1) * LANES);
+            const REAL *filters = (const REAL *)back + ky * s->run_padded + column;
+            REAL *to = dpadded + ky * s->padded_row + column;
+            switch (n_vectors) {
+#if SUMS_AT_ONCE == 20
+            case 20: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 20); break;
+            case 19: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 19); break;
+            case 18: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 18); break;
+            case 17: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 17); break;
+            case 16: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 16); break;
+            case 15: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 15); break;
+            case 14: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 14); break;
+            case 13: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 13); break;
+            case 12: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 12); break;
+            case 11: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 11); break;
+#endif
+            case 10: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 10); break;
+            case 9: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 9); break;
+            case 8: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 8); break;
+            case 7: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 7); break;
+            case 6: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 6); break;
+            case 5: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 5); break;
+            case 4: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 4); break;
+            case 3: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 3); break;
+            case 2: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 2); break;
+            default: NAMED(sum_filters)(lists, n_pixels, filters, patch_size, to, last, 1); break;
+            }
+        }
+}

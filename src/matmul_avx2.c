@@ -1,9 +1,0 @@
-/* The matrix product for x86 processors with AVX2 and FMA. */
-#include "matmul.h"
-
-#ifdef CNN_EXT_HAS_AVX2
-#include "avx2_begin.h"
-#define BODY "matmul_body.h"
-#include "precisions.h"
-#include "avx2_end.h"
-#endif
