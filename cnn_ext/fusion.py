@@ -1,9 +1,9 @@
 """Runs of layers that are computed in one pass.
 
-A convolution makes one block with the batch normalization, the ReLU and the max-pooling behind it, as far as they are
-there: with ReLU and pooling alone the full-size map between them is never written, and on the way back only the winners of
-the pooling are visited. Between two blocks images stay channels last. What comes out is what the layers give one by
-one: forward to the bit, backward to rounding.
+A convolution makes one block with the batch normalization, the ReLU and the max-pooling behind it, as far as they
+are there. With ReLU and pooling alone the full-size map between them is never written, and on the way back only the
+winners of the pooling are visited. Between two blocks images stay channels last. What comes out is what the layers
+give one by one: forward to the bit, backward to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Block:
     def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = tuple(layers)
         self.conv: Conv = layers[0]
-        types = [type(layer) for layer in layers]
+        types: list[type] = [type(layer) for layer in layers]
         self.norm: BatchNorm | None = layers[1] if BatchNorm in types else None
         relu = ReLU in types
         pool = layers[-1].size if Maxpool in types else 1
@@ -91,13 +91,12 @@ def find_blocks(layers: Sequence[Any]) -> list[Any]:
 def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
     """Return the Conv at `index` with the layers behind it that run in one with it."""
     conv, rest = layers[index], list(layers[index + 1 : index + 4])
-    run = [conv]
+    run: list[Any] = [conv]
     if rest and type(rest[0]) is BatchNorm and rest[0].X_dim == conv.out_dim and rest[0].dtype == conv.dtype:
         run.append(rest.pop(0))
     if rest and type(rest[0]) is ReLU:
         run.append(rest.pop(0))
-        if rest and type(rest[0]) is Maxpool and _fits(conv, rest[0]):
-            run.append(rest[0])
+        run.extend(pool for pool in rest[:1] if type(pool) is Maxpool and _fits(conv, pool))
     return run
 
 

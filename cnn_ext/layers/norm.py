@@ -140,12 +140,11 @@ class BatchNorm(Layer):
     def _batch_statistics(self, z: Array, means: Array, squares: Array) -> tuple[Array, Array]:
         """Return mean and variance of all images from those of each, and update the running averages."""
         count = len(z) * z.shape[1] * z.shape[2]
-        if count == 0:
-            raise ShapeError(
-                f"BatchNorm needs at least 2 images to train on, got X of shape {(len(z), *self.input_shape)}"
-            )
-        if count == 1:
-            raise ValueError(f"need more than 1 value per feature when training, got {(len(z), *self.input_shape)}")
+        if count < 2:
+            shape = (len(z), *(self.input_shape or ()))
+            if count == 0:
+                raise ShapeError(f"BatchNorm needs at least 2 images to train on, got X of shape {shape}")
+            raise ValueError(f"need more than 1 value per feature when training, got {shape}")
         # In float64: a constant feature then has exactly its value as mean, and variance 0.
         mean = means.mean(axis=0, dtype=np.float64)
         var = squares.sum(axis=0, dtype=np.float64) / count + np.square(means - mean).mean(axis=0)
