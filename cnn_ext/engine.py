@@ -259,13 +259,9 @@ _NONE = np.empty(0)
 
 
 def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_transposed: bool) -> None:
-    """c = a @ b + bias (see `_matmul.multiply`), with the rows of b brought to whole vectors if they are not."""
+    """c = a @ b + bias; see `_matmul.multiply`."""
     n_terms, n_columns = b.shape
-    padded = _matmul.columns_padded(b.itemsize, n_columns)
-    if padded != n_columns or not b.flags.c_contiguous:
-        filled = np.zeros((n_terms, padded), b.dtype)
-        filled[:, :n_columns] = b
-        b = filled
+    b = np.ascontiguousarray(b)
     n_rows = a.shape[1] if a_transposed else a.shape[0]
     bias = bias.astype(c.dtype, copy=False)
     _matmul.multiply(

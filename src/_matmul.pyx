@@ -41,12 +41,6 @@ cdef struct Job:
     Py_ssize_t n_column_blocks
 
 
-def columns_padded(int real_bytes, Py_ssize_t n_columns):
-    """Return `n_columns` rounded up to whole vectors: the least distance of the rows of b."""
-    cdef Py_ssize_t lanes = matmul_table(instruction_set, real_bytes).lanes
-    return (n_columns + lanes - 1) // lanes * lanes
-
-
 cdef void multiply_block(void *context, Py_ssize_t block) noexcept nogil:
     cdef Job *job = <Job *> context
     cdef Py_ssize_t row = block // job.n_column_blocks * MATMUL_ROWS
@@ -60,16 +54,15 @@ def multiply(
 ):
     """Fill c, (n_rows, n_columns), with a @ b + bias. All flat.
 
-    a is (n_rows, n_terms), or (n_terms, n_rows) if `a_transposed`; b is (n_terms, columns_padded); bias is of n_columns
+    a is (n_rows, n_terms), or (n_terms, n_rows) if `a_transposed`; b is (n_terms, n_columns); bias is of n_columns
     or empty; c may be stored as (n_columns, n_rows).
     """
     cdef const matmul_kernels *k = matmul_table(instruction_set, sizeof(real))
-    cdef Py_ssize_t b_row = columns_padded(sizeof(real), n_columns)
     cdef Py_ssize_t n_blocks, block
     cdef const void *bias_or_null = NULL
     cdef Job job
     if (
-        a.shape[0] != n_rows * n_terms or b.shape[0] != n_terms * b_row or c.shape[0] != n_rows * n_columns
+        a.shape[0] != n_rows * n_terms or b.shape[0] != n_terms * n_columns or c.shape[0] != n_rows * n_columns
         or (bias.shape[0] != 0 and bias.shape[0] != n_columns)
     ):
         raise ValueError("the sizes of the buffers do not fit")
@@ -82,7 +75,7 @@ def multiply(
     job.kernels = k
     job.problem = matmul_problem(
         &a[0], &b[0], bias_or_null, &c[0], n_rows, n_columns, n_terms,
-        1 if a_transposed else n_terms, n_rows if a_transposed else 1, b_row,
+        1 if a_transposed else n_terms, n_rows if a_transposed else 1, n_columns,
         1 if c_transposed else n_columns, n_rows if c_transposed else 1,
     )
     job.n_column_blocks = (n_columns + 2 * k.lanes - 1) // (2 * k.lanes)

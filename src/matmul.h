@@ -2,7 +2,7 @@
  *
  * Each number is one sum in the order of k, so it does not depend on how many rows or columns the product has, nor on
  * who computes which of them. `a` and `c` may lie in memory in either order of their axes; the rows of `b` are
- * contiguous and `b_row` apart, filled up to whole vectors.
+ * contiguous.
  */
 #ifndef CNN_EXT_MATMUL_H
 #define CNN_EXT_MATMUL_H
