@@ -37,6 +37,7 @@ class BuildExt(build_ext):
 setup(
     ext_modules=cythonize(
         [
+            extension("avgpool", "avgpool.c"),
             extension("conv", "conv.c"),
             extension("im2col", "im2col.c"),
             extension("matmul", "matmul.c"),

@@ -20,7 +20,20 @@ from .errors import (
     ShapeError,
     UnsafePickleError,
 )
-from .layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, Layer, Maxpool, ReLU, Sigmoid, Tanh
+from .layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    Layer,
+    Maxpool,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from .loss import SoftmaxLoss, accuracy, softmax
 from .models import make_cifar10_cnn, make_mnist_cnn
 from .network import NeuralNet
@@ -39,6 +52,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "AvgPool",
     "BatchNorm",
     "Callback",
     "CheckpointCorruptError",
@@ -51,6 +65,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "FullyConnected",
+    "GlobalAvgPool",
     "History",
     "Layer",
     "Maxpool",

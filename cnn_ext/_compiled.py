@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 try:
-    from . import _conv, _im2col, _matmul, _maxpool, _norm, _threads, _update  # type: ignore[attr-defined]
+    from . import _avgpool, _conv, _im2col, _matmul, _maxpool, _norm, _threads, _update  # type: ignore[attr-defined]
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
         raise
@@ -19,4 +19,15 @@ INSTRUCTION_SET: str = _threads.INSTRUCTION_SET
 
 SET_REASON: str = "CNN_EXT_SIMD" if os.environ.get("CNN_EXT_SIMD", "").strip() else "the best that the processor has"
 
-__all__ = ["INSTRUCTION_SET", "SET_REASON", "_conv", "_im2col", "_matmul", "_maxpool", "_norm", "_threads", "_update"]
+__all__ = [
+    "INSTRUCTION_SET",
+    "SET_REASON",
+    "_avgpool",
+    "_conv",
+    "_im2col",
+    "_matmul",
+    "_maxpool",
+    "_norm",
+    "_threads",
+    "_update",
+]

@@ -78,6 +78,19 @@ def window_counts(image: tuple[int, int], window: tuple[int, int], padding: int,
     return (padded[0] - window[0]) // stride + 1, (padded[1] - window[1]) // stride + 1
 
 
+def window_sides(size: Any) -> dict[str, Any]:
+    """Return the sides of a window by name, for `check_windows`: one number is a square."""
+    if isinstance(size, tuple) and len(size) == 2:
+        return {"size[0]": size[0], "size[1]": size[1]}
+    return {"size": size}
+
+
+def check_gradient(dout_shape: tuple[int, ...], windows: Windows) -> None:
+    """Refuse gradients of another shape than the windows' results."""
+    if dout_shape != windows.out_shape:
+        raise ShapeError(f"dout must have shape {windows.out_shape}, got {dout_shape}")
+
+
 def check_columns(cols_shape: tuple[int, ...], windows: Windows) -> None:
     """Refuse columns of another shape than the geometry gives."""
     rows, columns = windows.columns_shape

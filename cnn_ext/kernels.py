@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._compiled import INSTRUCTION_SET, _im2col, _maxpool
-from ._windows import check_argmax, check_columns, check_convolution, check_windows
+from ._compiled import INSTRUCTION_SET, _avgpool, _im2col, _maxpool
+from ._windows import check_argmax, check_columns, check_convolution, check_gradient, check_windows, window_sides
 from .engine import ConvEngine
 from .errors import DTypeError, ShapeError
 
@@ -244,6 +244,72 @@ def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, i
     dout = _plain(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
     _maxpool.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
+    return dx
+
+
+def avgpool_forward(x: Array, size: int | tuple[int, int], stride: int) -> Array:
+    """Take the average of each window.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W), float32 or float64
+    size : int or tuple of int
+        Height and width of a window, in pixels; one number for a square.
+    stride : int
+        Step between neighbouring windows, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H_out, W_out)
+        Averages, summed row by row in the precision of `x`; H_out = (H - height) // stride + 1.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `im2col`.
+
+    References
+    ----------
+    LeCun et al.: Gradient-based learning applied to document recognition. Proc. IEEE 86(11), 1998.
+    """
+    x = check_array("x", x, 4)
+    windows = check_windows(x.shape, window_sides(size), 0, stride)
+    x = _plain(x)
+    out = np.empty(windows.out_shape, x.dtype)
+    _avgpool.avgpool_forward(x.reshape(-1), out.reshape(-1), windows)
+    return out
+
+
+def avgpool_backward(
+    dout: Array, x_shape: tuple[int, int, int, int], size: int | tuple[int, int], stride: int
+) -> Array:
+    """Share each window's gradient among its pixels.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, C, H_out, W_out), float32 or float64
+        Gradients of the averages.
+    x_shape : tuple of int
+        Shape (N, C, H, W) of the images.
+    size, stride
+        As in `avgpool_forward`.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+        Where windows overlap, their shares add up.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `im2col`; ShapeError also where `dout` does not fit `x_shape`.
+    """
+    dout = check_array("dout", dout, 4)
+    windows = check_windows(x_shape, window_sides(size), 0, stride)
+    check_gradient(dout.shape, windows)
+    dout = _plain(dout)
+    dx = np.empty(windows.x_shape, dout.dtype)
+    _avgpool.avgpool_backward(dout.reshape(-1), dx.reshape(-1), windows)
     return dx
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._windows import check_argmax, check_columns, check_convolution, check_windows
+from ._windows import check_argmax, check_columns, check_convolution, check_gradient, check_windows, window_sides
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -90,6 +90,32 @@ def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, i
     n, c, oy, ox = np.indices(w.out_shape)
     # add.at, since overlapping windows may name one pixel twice.
     np.add.at(dx, (n, c, oy * stride + argmax // size, ox * stride + argmax % size), dout)
+    return dx
+
+
+def avgpool_forward(x: Array, size: int | tuple[int, int], stride: int) -> Array:
+    """Take the average of each window; see `cnn_ext.kernels.avgpool_forward`."""
+    x = check_array("x", x, 4)
+    w = check_windows(x.shape, window_sides(size), 0, stride)
+    out = np.zeros(w.out_shape, x.dtype.newbyteorder("="))
+    for i in range(w.h_window):
+        for j in range(w.w_window):
+            out += x[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
+    return out / out.dtype.type(w.h_window * w.w_window)
+
+
+def avgpool_backward(
+    dout: Array, x_shape: tuple[int, int, int, int], size: int | tuple[int, int], stride: int
+) -> Array:
+    """Share each window's gradient among its pixels; see `cnn_ext.kernels.avgpool_backward`."""
+    dout = check_array("dout", dout, 4)
+    w = check_windows(x_shape, window_sides(size), 0, stride)
+    check_gradient(dout.shape, w)
+    dx = np.zeros(w.x_shape, dout.dtype.newbyteorder("="))
+    share = dout / dx.dtype.type(w.h_window * w.w_window)
+    for i in range(w.h_window):
+        for j in range(w.w_window):
+            dx[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride] += share
     return dx
 
 

@@ -67,17 +67,19 @@ static void NAMED(norm_forward)(const norm_shape *s, const void *z_, const void 
 static void NAMED(spread)(const norm_shape *s, const REAL *dout, const REAL *out, image_layout layout,
                           const uint8_t *places, REAL *g)
 {
+    ptrdiff_t from_corner[256]; /* a place fits a byte */
+    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
+        from_corner[place] = (place / s->pool * s->width + place % s->pool) * s->n_channels;
     if (s->pool > 1)
         memset(g, 0, (size_t)(s->height * s->width * s->n_channels) * sizeof(REAL));
     for (ptrdiff_t wy = 0, window = 0; wy < s->h_out; wy++)
         for (ptrdiff_t wx = 0; wx < s->w_out; wx++, window++) {
             REAL *to = g + (wy * s->width + wx) * s->pool * s->n_channels;
             const REAL *from = dout + window * layout.pixel_stride, *o = out + window * layout.pixel_stride;
+            const uint8_t *place = places + window * s->n_channels;
             for (ptrdiff_t c = 0; c < s->n_channels; c++) {
-                const ptrdiff_t place = s->pool > 1 ? places[window * s->n_channels + c] : 0;
-                const ptrdiff_t pixel = place / s->pool * s->width + place % s->pool;
                 const int off = s->relu && o[c * layout.channel_stride] <= 0;
-                to[pixel * s->n_channels + c] = off ? 0 : from[c * layout.channel_stride];
+                to[(s->pool > 1 ? from_corner[place[c]] : 0) + c] = off ? 0 : from[c * layout.channel_stride];
             }
         }
 }

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from cnn_ext import (
+    AvgPool,
     BatchNorm,
     Conv,
     Dropout,
     Flatten,
     FullyConnected,
+    GlobalAvgPool,
     Maxpool,
     NeuralNet,
     ReLU,
@@ -48,6 +50,8 @@ LAYERS = {
     "conv": (lambda r: Conv((2, 5, 4), 3, 3, 2, 1, 1, dtype=np.float64, rng=r), (2, 2, 5, 4)),
     "conv, stride 2, uneven": (lambda r: Conv((1, 6, 5), 2, 3, 3, 2, 0, dtype=np.float64, rng=r), (3, 1, 6, 5)),
     "max-pool": (lambda r: Maxpool((2, 4, 6), 2, 2), (2, 2, 4, 6)),
+    "average pool, overlapping": (lambda r: AvgPool((2, 5, 7), 3, 2), (2, 2, 5, 7)),
+    "global average pool": (lambda r: GlobalAvgPool((3, 4, 5)), (2, 3, 4, 5)),
     "max-pool, overlapping": (lambda r: Maxpool((1, 5, 5), 3, 1), (2, 1, 5, 5)),
     "dense": (lambda r: FullyConnected(5, 4, dtype=np.float64, rng=r), (3, 5)),
     "ReLU": (lambda r: ReLU(), (3, 4, 2)),

@@ -6,21 +6,36 @@ from .conv import Conv
 from .dense import FullyConnected
 from .dropout import Dropout
 from .norm import BatchNorm
-from .pool import Maxpool
+from .pool import AvgPool, GlobalAvgPool, Maxpool
 from .shape import Flatten
 
 LAYER_TYPES: dict[str, type[Layer]] = {
-    layer.__name__: layer for layer in (BatchNorm, Conv, Dropout, Flatten, FullyConnected, Maxpool, ReLU, Sigmoid, Tanh)
+    layer.__name__: layer
+    for layer in (
+        AvgPool,
+        BatchNorm,
+        Conv,
+        Dropout,
+        Flatten,
+        FullyConnected,
+        GlobalAvgPool,
+        Maxpool,
+        ReLU,
+        Sigmoid,
+        Tanh,
+    )
 }
 """Every layer of the package by name: what a saved model may be made of."""
 
 __all__ = [
     "LAYER_TYPES",
+    "AvgPool",
     "BatchNorm",
     "Conv",
     "Dropout",
     "Flatten",
     "FullyConnected",
+    "GlobalAvgPool",
     "Layer",
     "Maxpool",
     "ReLU",

@@ -1,4 +1,4 @@
-"""Max-pooling: the largest value of each window, and the way back to where it stood."""
+"""Pooling: the largest or the average value of each window, and the way back."""
 
 from __future__ import annotations
 
@@ -69,3 +69,103 @@ class Maxpool(Layer):
         dout = self._check_gradient(dout)
         dX = kernels.maxpool_backward(dout, self._argmax, (len(dout), *self.X_dim), self.size, self.stride)
         return dX, []
+
+
+class AvgPool(Layer):
+    """Average pooling over square windows.
+
+    Parameters
+    ----------
+    X_dim : tuple of int
+        Shape (C, H, W) of one input.
+    size : int
+        Height and width of a window, in pixels.
+    stride : int
+        Step between neighbouring windows, in pixels.
+
+    Attributes
+    ----------
+    out_dim : tuple of int
+        Shape (C, H_out, W_out) of one output, where H_out = (H - size) // stride + 1.
+
+    Raises
+    ------
+    ShapeError
+        A window larger than the image.
+    ValueError, DTypeError
+        A size or stride that is not a positive int.
+
+    References
+    ----------
+    LeCun et al.: Gradient-based learning applied to document recognition. Proc. IEEE 86(11), 1998.
+    """
+
+    config_names = ("X_dim", "size", "stride")
+
+    def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
+        super().__init__()
+        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
+        self.size = check_int("size", size, 1)
+        self.stride = check_int("stride", stride, 1)
+        h_out, w_out = window_counts(self.X_dim[1:], (self.size, self.size), 0, self.stride)
+        self.out_dim = (self.X_dim[0], h_out, w_out)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.out_dim
+
+    def forward(self, X: Array, training: bool = True) -> Array:
+        """Return the averages, shape (N, C, H_out, W_out), of a batch X, shape (N, C, H, W)."""
+        X = as_float_array("X", X)
+        if X.shape[1:] != self.X_dim:
+            raise ShapeError(f"AvgPool expects images of shape {self.X_dim}, got {X.shape[1:]}")
+        out = kernels.avgpool_forward(X, self.size, self.stride)
+        self._note_output(out, training)
+        return out
+
+    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
+        """Return (dX, []): each pixel of a window gets its share; where windows overlap, shares add up."""
+        dout = self._check_gradient(dout)
+        return kernels.avgpool_backward(dout, (len(dout), *self.X_dim), self.size, self.stride), []
+
+
+class GlobalAvgPool(Layer):
+    """The average of each channel over the whole image: (N, C, H, W) becomes (N, C), ready for a dense layer.
+
+    Parameters
+    ----------
+    X_dim : tuple of int
+        Shape (C, H, W) of one input.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        An X_dim that is not a shape of images.
+
+    References
+    ----------
+    Lin, Chen, Yan: Network in network. ICLR 2014.
+    """
+
+    config_names = ("X_dim",)
+
+    def __init__(self, X_dim: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
+        self.out_dim = self.X_dim[:1]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.out_dim
+
+    def forward(self, X: Array, training: bool = True) -> Array:
+        """Return the averages, shape (N, C), of a batch X, shape (N, C, H, W)."""
+        X = as_float_array("X", X)
+        if X.shape[1:] != self.X_dim:
+            raise ShapeError(f"GlobalAvgPool expects images of shape {self.X_dim}, got {X.shape[1:]}")
+        out = kernels.avgpool_forward(X, self.X_dim[1:], 1)[:, :, 0, 0]
+        self._note_output(out, training)
+        return out
+
+    def backward(self, dout: Array) -> tuple[Array, list[Array]]:
+        """Return (dX, []): each pixel gets its share of the gradient, shape (N, C)."""
+        dout = self._check_gradient(dout)[:, :, None, None]
+        return kernels.avgpool_backward(dout, (len(dout), *self.X_dim), self.X_dim[1:], 1), []
