@@ -14,7 +14,7 @@ DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
 
 # One glue module a kernel file. No contraction of a * b + c: results must not depend on the compiler's mood.
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
-UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 
 HEADERS = [f"src/{name}" for name in sorted(os.listdir("src")) if name.endswith((".h", ".pxd"))]

@@ -33,7 +33,7 @@ def torch_model(layers: Sequence[Any]) -> nn.Sequential:
         elif isinstance(layer, ours.Dropout):
             module = nn.Dropout(1 - layer.prob)
         else:
-            module = {ours.ReLU: nn.ReLU, ours.Flatten: nn.Flatten}[type(layer)]()
+            module = {ours.ReLU: nn.ReLU, ours.Tanh: nn.Tanh, ours.Flatten: nn.Flatten}[type(layer)]()
         modules.append(module)
         with torch.no_grad():
             for target, value in zip(module.parameters(), layer.params, strict=True):

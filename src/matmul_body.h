@@ -6,44 +6,54 @@
 
 enum { NAMED(terms_at_once) = 256 }; /* so many rows of two vectors of b stay in the fastest cache */
 
-/* TILE_ROWS rows and n_vectors vectors of columns, for the terms [k, k_end). Naively, for each row r and column j:
+/* n_rows rows and n_vectors vectors of columns, for the terms [k, k_end). Naively, for each row r and column j:
  *     for each k: sum[r][j] += a[r * a_row + k * a_term] * b[k * b_row + j].
  * The sums stay in registers; a step loads n_vectors of b and spreads a number of each row. */
 static inline __attribute__((always_inline)) void NAMED(multiply_tile)(const matmul_problem *p, const REAL *const *a,
                                                                        const REAL *b, ptrdiff_t k, ptrdiff_t k_end,
-                                                                       NAMED(vec) (*sum)[2], int n_vectors)
+                                                                       NAMED(vec) (*sum)[2], int n_rows, int n_vectors)
 {
     NAMED(vec) local[TILE_ROWS][2];
-    for (int r = 0; r < TILE_ROWS; r++)
+    for (int r = 0; r < n_rows; r++)
         for (int v = 0; v < n_vectors; v++)
             local[r][v] = sum[r][v];
     for (; k < k_end; k++) {
         NAMED(vec) b0 = NAMED(load)(b + k * p->b_row);
         NAMED(vec) b1 = n_vectors > 1 ? NAMED(load)(b + k * p->b_row + LANES) : b0;
-        for (int r = 0; r < TILE_ROWS; r++) {
+        for (int r = 0; r < n_rows; r++) {
             NAMED(vec) number = NAMED(broadcast)(a[r][k * p->a_term]);
             local[r][0] = NAMED(fma_add)(number, b0, local[r][0]);
             if (n_vectors > 1)
                 local[r][1] = NAMED(fma_add)(number, b1, local[r][1]);
         }
     }
-    for (int r = 0; r < TILE_ROWS; r++)
+    for (int r = 0; r < n_rows; r++)
         for (int v = 0; v < n_vectors; v++)
             sum[r][v] = local[r][v];
 }
 
-/* The terms [k, k_end) of all rows. */
+/* The terms [k, k_end) of all rows, in tiles as high as the rows that are left. */
 static void NAMED(multiply_terms)(const matmul_problem *p, ptrdiff_t row_begin, ptrdiff_t row_end, const REAL *b,
                                   ptrdiff_t k, ptrdiff_t k_end, NAMED(vec) (*sum)[2], int n_vectors)
 {
-    for (ptrdiff_t row = row_begin; row < row_end; row += TILE_ROWS) {
+    for (ptrdiff_t row = row_begin; row < row_end; row += TILE_ROWS, sum += TILE_ROWS) {
+        const ptrdiff_t left = row_end - row;
         const REAL *a[TILE_ROWS];
         for (ptrdiff_t r = 0; r < TILE_ROWS; r++) /* past the end, the last row once more */
-            a[r] = (const REAL *)p->a + (row + r < row_end ? row + r : row_end - 1) * p->a_row;
-        if (n_vectors > 1)
-            NAMED(multiply_tile)(p, a, b, k, k_end, sum + (row - row_begin), 2);
+            a[r] = (const REAL *)p->a + (r < left ? row + r : row_end - 1) * p->a_row;
+        if (n_vectors > 1) {
+            if (left > 4)
+                NAMED(multiply_tile)(p, a, b, k, k_end, sum, TILE_ROWS, 2);
+            else if (left > 1)
+                NAMED(multiply_tile)(p, a, b, k, k_end, sum, 4, 2);
+            else
+                NAMED(multiply_tile)(p, a, b, k, k_end, sum, 1, 2);
+        } else if (left > 4)
+            NAMED(multiply_tile)(p, a, b, k, k_end, sum, TILE_ROWS, 1);
+        else if (left > 1)
+            NAMED(multiply_tile)(p, a, b, k, k_end, sum, 4, 1);
         else
-            NAMED(multiply_tile)(p, a, b, k, k_end, sum + (row - row_begin), 1);
+            NAMED(multiply_tile)(p, a, b, k, k_end, sum, 1, 1);
     }
 }
 
