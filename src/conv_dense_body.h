@@ -9,12 +9,17 @@ static void NAMED(gradient_image)(const conv_shape *s, const void *dout_, const 
     REAL *gradient = gradient_;
     for (ptrdiff_t pixel = 0; pixel < s->h_conv * s->w_conv; pixel++, gradient += s->n_filter) {
         const REAL *g = dout + pixel * layout.pixel_stride, *o = out + pixel * layout.pixel_stride;
-        if (s->relu)
-            for (ptrdiff_t k = 0; k < s->n_filter; k++)
-                gradient[k] = o[k * layout.channel_stride] <= 0 ? 0 : g[k * layout.channel_stride];
+        if (layout.channel_stride == 1 && s->relu)
+            for (ptrdiff_t k = 0; k < s->n_filter; k += LANES) {
+                const ptrdiff_t n = s->n_filter - k;
+                NAMED(vec) value = NAMED(relu_back)(NAMED(load_some)(g + k, n), NAMED(load_some)(o + k, n));
+                NAMED(store_some)(gradient + k, n, value);
+            }
         else
-            for (ptrdiff_t k = 0; k < s->n_filter; k++)
-                gradient[k] = g[k * layout.channel_stride];
+            for (ptrdiff_t k = 0; k < s->n_filter; k++) {
+                const int off = s->relu && o[k * layout.channel_stride] <= 0;
+                gradient[k] = off ? 0 : g[k * layout.channel_stride];
+            }
     }
 }
 

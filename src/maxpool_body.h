@@ -1,27 +1,28 @@
 /* The body of maxpool.c, for one precision: REAL is the type, NAMED(f) the name of f in that precision. */
 
+/* Place by place, each for a row of windows. Who wins is a coin's throw, so nothing branches on it. */
 void NAMED(maxpool_plane)(const REAL *x, REAL *out, ptrdiff_t *argmax, const geometry *g, ptrdiff_t plane)
 {
     x += plane * g->height * g->width;
     out += plane * g->h_out * g->w_out;
     argmax += plane * g->h_out * g->w_out;
-    for (ptrdiff_t oy = 0; oy < g->h_out; oy++)
+    for (ptrdiff_t oy = 0; oy < g->h_out; oy++, out += g->w_out, argmax += g->w_out) {
+        const REAL *windows = x + oy * g->stride * g->width;
         for (ptrdiff_t ox = 0; ox < g->w_out; ox++) {
-            const REAL *window = x + oy * g->stride * g->width + ox * g->stride;
-            REAL best = window[0];
-            ptrdiff_t winner = 0, place = 0;
-            for (ptrdiff_t i = 0; i < g->h_window; i++)
-                for (ptrdiff_t j = 0; j < g->w_window; j++, place++) {
-                    REAL value = window[i * g->width + j];
-                    /* "not <=" is true for larger numbers and for NaN; once best is NaN, nothing replaces it. */
-                    if (!(value <= best) && best == best) {
-                        best = value;
-                        winner = place;
-                    }
-                }
-            *out++ = best;
-            *argmax++ = winner;
+            out[ox] = windows[ox * g->stride];
+            argmax[ox] = 0;
         }
+        for (ptrdiff_t place = 1; place < g->h_window * g->w_window; place++) {
+            const REAL *pixels = windows + place / g->w_window * g->width + place % g->w_window;
+            for (ptrdiff_t ox = 0; ox < g->w_out; ox++) {
+                const REAL either[2] = {out[ox], pixels[ox * g->stride]};
+                /* "not <=" is true for larger numbers and for NaN; once the best is NaN, nothing replaces it. */
+                const int wins = !(either[1] <= either[0]) & (either[0] == either[0]);
+                out[ox] = either[wins];
+                argmax[ox] += (place - argmax[ox]) * wins;
+            }
+        }
+    }
 }
 
 void NAMED(maxpool_back_plane)(const REAL *dout, const ptrdiff_t *argmax, REAL *dx, const geometry *g,

@@ -77,10 +77,17 @@ static void NAMED(spread)(const norm_shape *s, const REAL *dout, const REAL *out
             REAL *to = g + (wy * s->width + wx) * s->pool * s->n_channels;
             const REAL *from = dout + window * layout.pixel_stride, *o = out + window * layout.pixel_stride;
             const uint8_t *place = places + window * s->n_channels;
-            for (ptrdiff_t c = 0; c < s->n_channels; c++) {
-                const int off = s->relu && o[c * layout.channel_stride] <= 0;
-                to[(s->pool > 1 ? from_corner[place[c]] : 0) + c] = off ? 0 : from[c * layout.channel_stride];
-            }
+            if (s->pool == 1 && s->relu && layout.channel_stride == 1)
+                for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
+                    const ptrdiff_t n = s->n_channels - c;
+                    NAMED(vec) value = NAMED(relu_back)(NAMED(load_some)(from + c, n), NAMED(load_some)(o + c, n));
+                    NAMED(store_some)(to + c, n, value);
+                }
+            else
+                for (ptrdiff_t c = 0; c < s->n_channels; c++) {
+                    const int off = s->relu && o[c * layout.channel_stride] <= 0;
+                    to[(s->pool > 1 ? from_corner[place[c]] : 0) + c] = off ? 0 : from[c * layout.channel_stride];
+                }
         }
 }
 

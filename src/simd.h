@@ -13,10 +13,15 @@
  *     load_some, store_some, scatter, store_bytes
  *                      the first n lanes, all if n is larger: from and to memory, to numbers `stride` apart, as bytes
  *     relu             max(x, 0); a NaN stays
+ *     relu_back        the gradient where a ReLU let `out` through, else 0
  *     TILE_ROWS        rows of a tile of sums, two vectors wide, that the registers hold with what a step needs
  *
  * Comparisons and arithmetic are the compiler's own vector operators. To add a set, see every_set.h.
  */
+
+#if !defined(__GNUC__)
+#error "the kernels need the vector types of GCC and Clang: on Windows, build with clang-cl"
+#endif
 
 #include <stddef.h>
 
@@ -105,4 +110,9 @@ static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integ
 static inline NAMED(vec) NAMED(relu)(NAMED(vec) v)
 {
     return (NAMED(vec))((NAMED(mask))v & ~(v <= 0));
+}
+
+static inline NAMED(vec) NAMED(relu_back)(NAMED(vec) gradient, NAMED(vec) out)
+{
+    return (NAMED(vec))((NAMED(mask))gradient & ~(out <= 0));
 }
