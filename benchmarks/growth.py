@@ -95,18 +95,20 @@ def draw(points: dict[str, list[dict[str, float]]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, all_axes = pyplot.subplots(1, len(points), figsize=(4 * len(points), 3.6), layout="constrained")
-    for axes, (name, rows) in zip(all_axes, points.items(), strict=True):
+    figure, grid = pyplot.subplots(2, 3, figsize=(13, 8), layout="constrained")
+    for axes, (name, rows) in zip(grid.flat, points.items(), strict=False):
         for side, marker in (("cnn_ext", "o"), ("PyTorch", "s")):
             axes.plot([row["value"] for row in rows], [row[side] for row in rows], marker=marker, label=side)
-        axes.set(xscale="log", yscale="log", xlabel=UNITS[name])
+        axes.set(xscale="log", yscale="log", xlabel=UNITS[name], ylabel="microseconds an image")
         axes.set_xticks([row["value"] for row in rows], [str(row["value"]) for row in rows], fontsize=8)
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("microseconds an image")
-    all_axes[0].legend()
+        axes.legend()
+    grid.flat[-1].set_axis_off()
     figure.suptitle(
         "Convolution, ReLU, 2 x 2 max-pooling, forward and backward, float32; unless varied: batch 50, 28 x 28, "
         "16 channels, 3 x 3, 2 threads"

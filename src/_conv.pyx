@@ -70,9 +70,11 @@ ctypedef fused real:
     double
 
 cdef enum:
-    # Images are summed one after the other in so many chunks at most, and each chunk has so many images at least.
+    # Images are shared into chunks, each summed by itself, by a rule on their number alone: 10 chunks of up to 5
+    # images, which two threads share evenly; of more images, up to 16 chunks.
+    FEW_IMAGES = 5
+    CHUNKS_OF_FEW = 10
     MOST_CHUNKS = 16
-    FEWEST_IMAGES = 5
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
 
 cdef int chosen_set = SET_NUMBER
@@ -143,7 +145,11 @@ cdef Plan plan_of(windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, int 
     plan.w_size = n_filter * s.h_filter * s.run
     plan.forward_size = s.h_filter * s.run * s.filters_padded
     plan.back_size = n_filter * s.h_filter * s.run_padded
-    plan.images_per_chunk = max(FEWEST_IMAGES, (plan.n_images + MOST_CHUNKS - 1) // MOST_CHUNKS)
+    plan.images_per_chunk = max(
+        1,
+        min(FEW_IMAGES, (plan.n_images + CHUNKS_OF_FEW - 1) // CHUNKS_OF_FEW),
+        (plan.n_images + MOST_CHUNKS - 1) // MOST_CHUNKS,
+    )
     plan.n_chunks = (plan.n_images + plan.images_per_chunk - 1) // plan.images_per_chunk
     plan.partial_step = round_up(plan.back_size + n_filter, 16)
     if s.padded_size > INT32_MAX or s.h_conv * s.w_conv * n_filter + n_filter > INT32_MAX:
