@@ -63,20 +63,27 @@ static void NAMED(multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdif
 {
     NAMED(vec) sum[MATMUL_ROWS + TILE_ROWS][2]; /* the last tile may be cut short */
     const REAL *b = (const REAL *)p->b + column;
-    const ptrdiff_t left = p->n_columns - column, last_term = p->n_terms - 1;
+    const ptrdiff_t left = p->n_columns - column;
     const int n_vectors = left > LANES ? 2 : 1;
+    /* Vectors may read past the end of a row of b, into the next ones, but not past the last: the terms from n_safe on
+     * are read from a copy with room behind them. */
+    const ptrdiff_t room = p->n_terms * p->b_row - column - n_vectors * LANES;
+    const ptrdiff_t n_safe = room < 0 ? 0 : room / p->b_row + 1;
 
     memset(sum, 0, (size_t)(row_end - row_begin + TILE_ROWS) * sizeof(sum[0]));
-    for (ptrdiff_t k = 0; k < last_term; k += NAMED(terms_at_once)) {
-        ptrdiff_t k_end = k + NAMED(terms_at_once) < last_term ? k + NAMED(terms_at_once) : last_term;
+    for (ptrdiff_t k = 0; k < n_safe; k += NAMED(terms_at_once)) {
+        ptrdiff_t k_end = k + NAMED(terms_at_once) < n_safe ? k + NAMED(terms_at_once) : n_safe;
         NAMED(multiply_terms)(p, row_begin, row_end, b, k, k_end, sum, n_vectors);
     }
-    /* Vectors may read past the end of a row of b, into the next one, but not past the last one. */
-    REAL last_row[2 * sizeof(NAMED(vec)) / sizeof(REAL)] = {0};
-    matmul_problem last = *p;
-    memcpy(last_row, b + last_term * p->b_row, (size_t)(left < 2 * LANES ? left : 2 * LANES) * sizeof(REAL));
-    last.a = (const REAL *)p->a + last_term * p->a_term;
-    NAMED(multiply_terms)(&last, row_begin, row_end, last_row, 0, 1, sum, n_vectors);
+    if (n_safe < p->n_terms) { /* fewer than a vector pair has lanes */
+        REAL copy[2 * VECTOR_BYTES / sizeof(REAL)][2 * VECTOR_BYTES / sizeof(REAL)] = {{0}};
+        matmul_problem rest = *p;
+        rest.a = (const REAL *)p->a + n_safe * p->a_term;
+        rest.b_row = 2 * LANES;
+        for (ptrdiff_t k = n_safe; k < p->n_terms; k++)
+            memcpy(copy[k - n_safe], b + k * p->b_row, (size_t)(left < 2 * LANES ? left : 2 * LANES) * sizeof(REAL));
+        NAMED(multiply_terms)(&rest, row_begin, row_end, copy[0], 0, p->n_terms - n_safe, sum, n_vectors);
+    }
 
     for (int v = 0; v < n_vectors; v++) {
         const ptrdiff_t first = column + v * LANES, n = left - v * LANES < LANES ? left - v * LANES : LANES;
