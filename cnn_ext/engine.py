@@ -40,8 +40,7 @@ def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
 class ConvEngine(Buffers):
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
-    Images may come and go channels last,
-    (N, H, W, C), which saves turning them between two convolutions.
+    Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
 
     Parameters
     ----------

@@ -80,6 +80,20 @@ def test_nothing_given_is_changed_or_given_back(name, rng):
         assert not np.shares_memory(layer.forward(X, training=False), X)
 
 
+@pytest.mark.parametrize("name", [*MAKE, "BatchNorm of features"])
+def test_results_belong_to_the_caller(name, rng):
+    layer, shape = (MAKE[name](), input_for(name, rng).shape) if name in MAKE else (BatchNorm(3), (5, 3))
+    results = []
+    for _ in range(2):
+        out = layer.forward(rng.standard_normal(shape).astype(np.float32))
+        dX, grads = layer.backward(rng.standard_normal(out.shape).astype(np.float32))
+        results.append([out, dX, *grads])
+        if len(results) == 1:
+            kept = [array.copy() for array in results[0]]
+    for array, before in zip(results[0], kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
 @ALL
 def test_backward_needs_a_training_forward(name, rng):
     layer, X = MAKE[name](), input_for(name, rng)

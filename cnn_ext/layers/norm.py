@@ -106,7 +106,7 @@ class BatchNorm(Layer):
         """Return (dX, [dgamma, dbeta]) for the gradient `dout`, of the last output's shape."""
         dout = np.ascontiguousarray(self._check_gradient(dout))
         dX, grads = self.normalize_back(self.engine(relu=False, pool=1), dout)
-        return np.ascontiguousarray(dX.transpose(0, 3, 1, 2)).reshape(dout.shape), grads
+        return np.array(dX.transpose(0, 3, 1, 2), order="C").reshape(dout.shape), grads  # dX is the engine's own
 
     def engine(self, relu: bool, pool: int) -> NormEngine:
         """Return the engine that also does what stands behind, for a network that runs this layer in one with it."""
