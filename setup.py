@@ -12,7 +12,7 @@ from Cython.Build import cythonize  # isort: skip  (setuptools must come first)
 
 DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
 
-# One glue module a kernel file. No contraction of a * b + c: results must not depend on the compiler's mood.
+# One glue module a concept. No contraction of a * b + c: results must not depend on the compiler's mood.
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
 UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
@@ -37,12 +37,11 @@ class BuildExt(build_ext):
 setup(
     ext_modules=cythonize(
         [
-            extension("avgpool", "avgpool.c"),
             extension("conv", "conv.c"),
             extension("im2col", "im2col.c"),
             extension("matmul", "matmul.c"),
-            extension("maxpool", "maxpool.c"),
             extension("norm", "norm.c"),
+            extension("pooling", "maxpool.c", "avgpool.c"),
             extension("threads", "threads.c"),
             extension("update", "update.c"),
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 try:
-    from . import _avgpool, _conv, _im2col, _matmul, _maxpool, _norm, _threads, _update  # type: ignore[attr-defined]
+    from . import _conv, _im2col, _matmul, _norm, _pooling, _threads, _update  # type: ignore[attr-defined]
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
         raise
@@ -22,12 +22,11 @@ SET_REASON: str = "CNN_EXT_SIMD" if os.environ.get("CNN_EXT_SIMD", "").strip() e
 __all__ = [
     "INSTRUCTION_SET",
     "SET_REASON",
-    "_avgpool",
     "_conv",
     "_im2col",
     "_matmul",
-    "_maxpool",
     "_norm",
+    "_pooling",
     "_threads",
     "_update",
 ]

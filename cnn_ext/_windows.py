@@ -105,9 +105,9 @@ def check_argmax(argmax: Any, dout_shape: tuple[int, ...], windows: Windows) -> 
     if not isinstance(argmax, np.ndarray) or argmax.dtype.kind not in "iu":
         found = argmax.dtype if isinstance(argmax, np.ndarray) else type(argmax).__name__
         raise DTypeError(f"argmax must be a numpy.ndarray of integers, got {found}")
-    for name, shape in (("dout", dout_shape), ("argmax", argmax.shape)):
-        if shape != windows.out_shape:
-            raise ShapeError(f"{name} must have shape {windows.out_shape}, got {shape}")
+    check_gradient(dout_shape, windows)
+    if argmax.shape != windows.out_shape:
+        raise ShapeError(f"argmax must have shape {windows.out_shape}, got {argmax.shape}")
     places = windows.h_window * windows.w_window
     outside = (argmax < 0) | (argmax >= places)
     if outside.any():

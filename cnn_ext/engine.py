@@ -30,6 +30,25 @@ class Buffers:
         return kept[:size]
 
 
+class ImageBuffers(Buffers):
+    """The buffers of an engine that gives images, perhaps pooled: `pool` is the windows' side, 1 for none."""
+
+    def __init__(self, dtype: np.dtype[Any], relu: bool, pool: int) -> None:
+        super().__init__(dtype)
+        self.relu, self.pool = relu, pool
+
+    def _result(self, n: int, channels: int, height: int, width: int, last: bool) -> Array:
+        """Return room for the results of n maps: channels last in a kept buffer, or a new array of (N, C, H, W)."""
+        h_out, w_out = height // self.pool, width // self.pool
+        if last:
+            return self._buffer("out", n * h_out * w_out * channels).reshape(n, h_out, w_out, channels)
+        return np.empty((n, channels, h_out, w_out), self.dtype)
+
+    def _places(self, size: int) -> Array:
+        """Return room for the winners' places of so many results; none without pooling."""
+        return self._buffer("places", size if self.pool > 1 else 0, np.uint8)
+
+
 def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     """Return zeros that start at a cache line, so that vectors do not lie across two."""
     room = np.zeros(size * dtype.itemsize + 64, np.uint8)
@@ -37,7 +56,7 @@ def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     return room[start : start + size * dtype.itemsize].view(dtype)
 
 
-class ConvEngine(Buffers):
+class ConvEngine(ImageBuffers):
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
     Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
@@ -57,8 +76,8 @@ class ConvEngine(Buffers):
     def __init__(
         self, windows: Windows, n_filter: int, dtype: np.dtype[Any], relu: bool = False, pool: int = 1
     ) -> None:
-        super().__init__(dtype)
-        self.windows, self.n_filter, self.relu, self.pool = windows, n_filter, relu, pool
+        super().__init__(dtype, relu, pool)
+        self.windows, self.n_filter = windows, n_filter
         self.trained_on = 0
         """Images of the last forward pass in training; 0 if there is none to go back from."""
         self._out: Any = None
@@ -75,13 +94,7 @@ class ConvEngine(Buffers):
         windows = self._windows_of(n)
         padded_size, packed_size, *_ = self._sizes(windows)
         padded, packed = self._buffer("padded", padded_size), self._buffer("forward", packed_size)
-        h_out, w_out = windows.h_out // self.pool, windows.w_out // self.pool
-        size = n * h_out * w_out * self.n_filter
-        if out_last:
-            out = self._buffer("out", size).reshape(n, h_out, w_out, self.n_filter)
-        else:
-            out = np.empty((n, self.n_filter, h_out, w_out), self.dtype)
-        places = self._buffer("places", size if self.pool > 1 else 0, np.uint8)
+        out = self._result(n, self.n_filter, windows.h_out, windows.w_out, out_last)
         _conv.forward(
             windows,
             self.relu,
@@ -94,7 +107,7 @@ class ConvEngine(Buffers):
             packed,
             out.reshape(-1),
             out_last,
-            places,
+            self._places(out.size),
         )
         self.trained_on = n if training else 0
         self._out, self._out_last, self._last = out if training else None, out_last, last
@@ -129,7 +142,7 @@ class ConvEngine(Buffers):
             dout.reshape(-1),
             self._out.reshape(-1) if self.relu else np.empty(0, self.dtype),
             self._out_last,
-            self._buffer("places", dout.size if self.pool > 1 else 0, np.uint8),
+            self._places(dout.size),
             self._buffer("padded", padded_size),
             w.reshape(-1),
             self._buffer("back", packed_size),
@@ -149,7 +162,7 @@ class ConvEngine(Buffers):
         return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool)
 
 
-class NormEngine(Buffers):
+class NormEngine(ImageBuffers):
     """The compiled batch normalization with its buffers; optionally with ReLU and max-pooling in one pass.
 
     Images are (N, H, W, C) inside; rows of features are images of one pixel.
@@ -164,8 +177,7 @@ class NormEngine(Buffers):
     """
 
     def __init__(self, dtype: np.dtype[Any], relu: bool = False, pool: int = 1) -> None:
-        super().__init__(dtype)
-        self.relu, self.pool = relu, pool
+        super().__init__(dtype, relu, pool)
         self._z = self._mean = self._out = np.empty(0, dtype)
         self._out_last = False
 
@@ -187,13 +199,8 @@ class NormEngine(Buffers):
         A result with channels last is the engine's own buffer, overwritten by the next call.
         """
         n, height, width, channels = z.shape
-        h_out, w_out = height // self.pool, width // self.pool
-        size = n * h_out * w_out * channels
-        if out_last:
-            out = self._buffer("out", size).reshape(n, h_out, w_out, channels)
-        else:
-            out = np.empty((n, channels, h_out, w_out), self.dtype)
-        _norm.forward(z, mean, scale, shift, self.relu, self.pool, out.reshape(-1), out_last, self._places(size))
+        out = self._result(n, channels, height, width, out_last)
+        _norm.forward(z, mean, scale, shift, self.relu, self.pool, out.reshape(-1), out_last, self._places(out.size))
         self._z, self._mean, self._out, self._out_last = z, mean, out, out_last
         return out
 
@@ -225,9 +232,6 @@ class NormEngine(Buffers):
         g = self._buffer("g", self._z.size).reshape(self._z.shape)
         _norm.through(self._z, self._mean, scale, offset, slope, g)
         return g
-
-    def _places(self, size: int) -> Array:
-        return self._buffer("places", size if self.pool > 1 else 0, np.uint8)
 
 
 def dense_forward(x: Array, w: Array, b: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._compiled import INSTRUCTION_SET, _avgpool, _im2col, _maxpool
+from ._compiled import INSTRUCTION_SET, _im2col, _pooling
 from ._windows import check_argmax, check_columns, check_convolution, check_gradient, check_windows, window_sides
 from .engine import ConvEngine
 from .errors import DTypeError, ShapeError
@@ -208,7 +208,7 @@ def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
     windows = check_windows(x.shape, {"size": size}, 0, stride)
     x = _plain(x)
     out, argmax = np.empty(windows.out_shape, x.dtype), np.empty(windows.out_shape, np.intp)
-    _maxpool.maxpool_forward(x.reshape(-1), out.reshape(-1), argmax.reshape(-1), windows)
+    _pooling.maxpool_forward(x.reshape(-1), out.reshape(-1), argmax.reshape(-1), windows)
     return out, argmax
 
 
@@ -243,7 +243,7 @@ def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, i
     places = check_argmax(argmax, dout.shape, windows)
     dout = _plain(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
-    _maxpool.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
+    _pooling.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
     return dx
 
 
@@ -276,7 +276,7 @@ def avgpool_forward(x: Array, size: int | tuple[int, int], stride: int) -> Array
     windows = check_windows(x.shape, window_sides(size), 0, stride)
     x = _plain(x)
     out = np.empty(windows.out_shape, x.dtype)
-    _avgpool.avgpool_forward(x.reshape(-1), out.reshape(-1), windows)
+    _pooling.avgpool_forward(x.reshape(-1), out.reshape(-1), windows)
     return out
 
 
@@ -309,7 +309,7 @@ def avgpool_backward(
     check_gradient(dout.shape, windows)
     dout = _plain(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
-    _avgpool.avgpool_backward(dout.reshape(-1), dx.reshape(-1), windows)
+    _pooling.avgpool_backward(dout.reshape(-1), dx.reshape(-1), windows)
     return dx
 
 

@@ -3,6 +3,8 @@
 
 #include "simd.h"
 
+#include "relu_back_body.h"
+
 #include <string.h>
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))

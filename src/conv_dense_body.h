@@ -1,26 +1,10 @@
 /* The way back where every pixel has its gradients: products of matrices over the patches, which are never unfolded.
  * Included by conv_body.h. */
 
-/* gradient[pixel, k] = dout where the ReLU, if there is one, let the result through, else 0. */
-static void NAMED(gradient_image)(const conv_shape *s, const void *dout_, const void *out_, image_layout layout,
-                                  void *gradient_)
+static void NAMED(gradient_image)(const conv_shape *s, const void *dout, const void *out, image_layout layout,
+                                  void *gradient)
 {
-    const REAL *dout = dout_, *out = out_;
-    REAL *gradient = gradient_;
-    for (ptrdiff_t pixel = 0; pixel < s->h_conv * s->w_conv; pixel++, gradient += s->n_filter) {
-        const REAL *g = dout + pixel * layout.pixel_stride, *o = out + pixel * layout.pixel_stride;
-        if (layout.channel_stride == 1 && s->relu)
-            for (ptrdiff_t k = 0; k < s->n_filter; k += LANES) {
-                const ptrdiff_t n = s->n_filter - k;
-                NAMED(vec) value = NAMED(relu_back)(NAMED(load_some)(g + k, n), NAMED(load_some)(o + k, n));
-                NAMED(store_some)(gradient + k, n, value);
-            }
-        else
-            for (ptrdiff_t k = 0; k < s->n_filter; k++) {
-                const int off = s->relu && o[k * layout.channel_stride] <= 0;
-                gradient[k] = off ? 0 : g[k * layout.channel_stride];
-            }
-    }
+    NAMED(relu_gradient)(s->h_conv * s->w_conv, s->n_filter, s->relu, dout, out, layout, gradient);
 }
 
 /* Rows of the convolution whose gradients and patches fit the fastest cache together. */

@@ -2,6 +2,8 @@
 
 #include "simd.h"
 
+#include "relu_back_body.h"
+
 #include <string.h>
 
 /* Naively, for each channel: mean = average of z, squares = sum of (z - mean)^2.
@@ -63,31 +65,23 @@ static void NAMED(norm_forward)(const norm_shape *s, const void *z_, const void 
         }
 }
 
-/* g[pixel, c] = dout, where the ReLU let y through; behind a pooling only at the winners, elsewhere 0. */
-static void NAMED(spread)(const norm_shape *s, const REAL *dout, const REAL *out, image_layout layout,
+/* g[pixel, c] = dout at the winners of the pooling, where the ReLU let y through, elsewhere 0. */
+static void NAMED(unpool)(const norm_shape *s, const REAL *dout, const REAL *out, image_layout layout,
                           const uint8_t *places, REAL *g)
 {
     ptrdiff_t from_corner[256]; /* a place fits a byte */
     for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
         from_corner[place] = (place / s->pool * s->width + place % s->pool) * s->n_channels;
-    if (s->pool > 1)
-        memset(g, 0, (size_t)(s->height * s->width * s->n_channels) * sizeof(REAL));
+    memset(g, 0, (size_t)(s->height * s->width * s->n_channels) * sizeof(REAL));
     for (ptrdiff_t wy = 0, window = 0; wy < s->h_out; wy++)
         for (ptrdiff_t wx = 0; wx < s->w_out; wx++, window++) {
             REAL *to = g + (wy * s->width + wx) * s->pool * s->n_channels;
             const REAL *from = dout + window * layout.pixel_stride, *o = out + window * layout.pixel_stride;
             const uint8_t *place = places + window * s->n_channels;
-            if (s->pool == 1 && s->relu && layout.channel_stride == 1)
-                for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
-                    const ptrdiff_t n = s->n_channels - c;
-                    NAMED(vec) value = NAMED(relu_back)(NAMED(load_some)(from + c, n), NAMED(load_some)(o + c, n));
-                    NAMED(store_some)(to + c, n, value);
-                }
-            else
-                for (ptrdiff_t c = 0; c < s->n_channels; c++) {
-                    const int off = s->relu && o[c * layout.channel_stride] <= 0;
-                    to[(s->pool > 1 ? from_corner[place[c]] : 0) + c] = off ? 0 : from[c * layout.channel_stride];
-                }
+            for (ptrdiff_t c = 0; c < s->n_channels; c++) {
+                const int off = s->relu && o[c * layout.channel_stride] <= 0;
+                to[from_corner[place[c]] + c] = off ? 0 : from[c * layout.channel_stride];
+            }
         }
 }
 
@@ -96,7 +90,10 @@ static void NAMED(norm_gradient)(const norm_shape *s, const void *z_, const void
 {
     const ptrdiff_t n_pixels = s->height * s->width;
     REAL *sums = sums_;
-    NAMED(spread)(s, dout, out, layout, places, g_);
+    if (s->pool > 1)
+        NAMED(unpool)(s, dout, out, layout, places, g_);
+    else
+        NAMED(relu_gradient)(n_pixels, s->n_channels, s->relu, dout, out, layout, g_);
     for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
         const ptrdiff_t n = s->n_channels - c;
         const REAL *z = (const REAL *)z_ + c, *g = (const REAL *)g_ + c;

@@ -9,12 +9,12 @@
  *     load, store      from and to memory, of any alignment
  *     broadcast        one number in every lane
  *     fma_add(a, b, c) a * b + c; on every set but SSE2 rounded once
- *     SUMS_AT_ONCE     vectors of sums that they hold where a step loads the other factor
  *     load_some, store_some, scatter, store_bytes
  *                      the first n lanes, all if n is larger: from and to memory, to numbers `stride` apart, as bytes
  *     relu             max(x, 0); a NaN stays
  *     relu_back        the gradient where a ReLU let `out` through, else 0
  *     TILE_ROWS        rows of a tile of sums, two vectors wide, that the registers hold with what a step needs
+ *     SUMS_AT_ONCE     vectors of sums that they hold where a step loads the other factor
  *
  * Comparisons and arithmetic are the compiler's own vector operators. To add a set, see every_set.h.
  */

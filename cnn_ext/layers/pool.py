@@ -11,7 +11,40 @@ from ..errors import ShapeError
 from .base import Array, Layer, Shape, as_float_array
 
 
-class Maxpool(Layer):
+class _Pooling(Layer):
+    """What poolings share: images of one shape in, images or rows of `out_dim` out."""
+
+    out_dim: Any
+
+    def __init__(self, X_dim: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.out_dim
+
+    def _check_images(self, X: Array) -> Array:
+        X = as_float_array("X", X)
+        if X.shape[1:] != self.X_dim:
+            raise ShapeError(f"{type(self).__name__} expects images of shape {self.X_dim}, got {X.shape[1:]}")
+        return X
+
+
+class _WindowPooling(_Pooling):
+    """Pooling over square windows."""
+
+    config_names = ("X_dim", "size", "stride")
+    out_dim: tuple[int, int, int]
+
+    def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
+        super().__init__(X_dim)
+        self.size = check_int("size", size, 1)
+        self.stride = check_int("stride", stride, 1)
+        h_out, w_out = window_counts(self.X_dim[1:], (self.size, self.size), 0, self.stride)
+        self.out_dim = (self.X_dim[0], h_out, w_out)
+
+
+class Maxpool(_WindowPooling):
     """Max-pooling over square windows; the layer keeps, for each window, the place of its winner.
 
     Parameters
@@ -40,26 +73,13 @@ class Maxpool(Layer):
     Zhou, Chellappa: Computation of optical flow using a neural network. ICNN 1988.
     """
 
-    config_names = ("X_dim", "size", "stride")
-
     def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
-        super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
-        self.size = check_int("size", size, 1)
-        self.stride = check_int("stride", stride, 1)
-        h_out, w_out = window_counts(self.X_dim[1:], (self.size, self.size), 0, self.stride)
-        self.out_dim = (self.X_dim[0], h_out, w_out)
+        super().__init__(X_dim, size, stride)
         self._argmax: Any = None
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.out_dim
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the maxima, shape (N, C, H_out, W_out), of a batch X, shape (N, C, H, W)."""
-        X = as_float_array("X", X)
-        if X.shape[1:] != self.X_dim:
-            raise ShapeError(f"Maxpool expects images of shape {self.X_dim}, got {X.shape[1:]}")
-        out, argmax = kernels.maxpool_forward(X, self.size, self.stride)
+        out, argmax = kernels.maxpool_forward(self._check_images(X), self.size, self.stride)
         self._argmax = argmax if training else None
         self._note_output(out, training)
         return out
@@ -71,7 +91,7 @@ class Maxpool(Layer):
         return dX, []
 
 
-class AvgPool(Layer):
+class AvgPool(_WindowPooling):
     """Average pooling over square windows.
 
     Parameters
@@ -100,25 +120,9 @@ class AvgPool(Layer):
     LeCun et al.: Gradient-based learning applied to document recognition. Proc. IEEE 86(11), 1998.
     """
 
-    config_names = ("X_dim", "size", "stride")
-
-    def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
-        super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
-        self.size = check_int("size", size, 1)
-        self.stride = check_int("stride", stride, 1)
-        h_out, w_out = window_counts(self.X_dim[1:], (self.size, self.size), 0, self.stride)
-        self.out_dim = (self.X_dim[0], h_out, w_out)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.out_dim
-
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the averages, shape (N, C, H_out, W_out), of a batch X, shape (N, C, H, W)."""
-        X = as_float_array("X", X)
-        if X.shape[1:] != self.X_dim:
-            raise ShapeError(f"AvgPool expects images of shape {self.X_dim}, got {X.shape[1:]}")
-        out = kernels.avgpool_forward(X, self.size, self.stride)
+        out = kernels.avgpool_forward(self._check_images(X), self.size, self.stride)
         self._note_output(out, training)
         return out
 
@@ -128,7 +132,7 @@ class AvgPool(Layer):
         return kernels.avgpool_backward(dout, (len(dout), *self.X_dim), self.size, self.stride), []
 
 
-class GlobalAvgPool(Layer):
+class GlobalAvgPool(_Pooling):
     """The average of each channel over the whole image: (N, C, H, W) becomes (N, C), ready for a dense layer.
 
     Parameters
@@ -149,19 +153,12 @@ class GlobalAvgPool(Layer):
     config_names = ("X_dim",)
 
     def __init__(self, X_dim: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
+        super().__init__(X_dim)
         self.out_dim = self.X_dim[:1]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.out_dim
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the averages, shape (N, C), of a batch X, shape (N, C, H, W)."""
-        X = as_float_array("X", X)
-        if X.shape[1:] != self.X_dim:
-            raise ShapeError(f"GlobalAvgPool expects images of shape {self.X_dim}, got {X.shape[1:]}")
-        out = kernels.avgpool_forward(X, self.X_dim[1:], 1)[:, :, 0, 0]
+        out = kernels.avgpool_forward(self._check_images(X), self.X_dim[1:], 1)[:, :, 0, 0]
         self._note_output(out, training)
         return out
 
