@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-import cnn_ext
+from benchmarks._ours import L2, rows_of_batches, step_of
 from cnn_ext import layers as ours
 
-L2 = 0.001
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -44,21 +43,6 @@ def torch_model(layers: Sequence[Any]) -> nn.Sequential:
     return model.to(torch.float64 if dtype == np.float64 else torch.float32)  # the statistics too
 
 
-def our_step(net: cnn_ext.NeuralNet, X: Any, y: Any, batch: int, rate: float) -> Callable[[], float]:
-    """Return a function that takes one training step on the next batch and returns its loss."""
-    optimizer = cnn_ext.SGD(rate, 0.9, nesterov=True)
-    rows = _rows(len(X), batch)
-
-    def step() -> float:
-        part = next(rows)
-        loss, grads = net.train_step(X[part], y[part])
-        flat = [grad for layer_grads in reversed(grads) for grad in layer_grads]
-        optimizer.step(list(net.named_params().values()), flat)
-        return loss
-
-    return step
-
-
 def torch_step(
     layers: Sequence[Any], X: Any, y: Any, batch: int, rate: float, layout: str, compiled: bool = False
 ) -> Callable[[], float]:
@@ -73,7 +57,7 @@ def torch_step(
     sgd = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
     forward = torch.compile(model) if compiled else model
     loss_function = nn.CrossEntropyLoss()
-    rows = _rows(len(X), batch)
+    rows = rows_of_batches(len(X), batch)
 
     def step() -> float:
         part = next(rows)
@@ -92,7 +76,7 @@ def steps_of_both(
     make_layers: Callable[[], Sequence[Any]], X: Any, y: Any, batch: int, rate: float, compiled: bool = False
 ) -> dict[str, Callable[[], float]]:
     """Return a step function for each side, all from the weights that `make_layers` gives."""
-    sides = {"cnn_ext": our_step(cnn_ext.NeuralNet(make_layers(), l2=L2), X, y, batch, rate)}
+    sides = {"cnn_ext": step_of(make_layers(), X, y, batch, rate)}
     for layout in LAYOUTS:
         sides[f"PyTorch {layout}"] = torch_step(make_layers(), X, y, batch, rate, layout)
         if compiled:
@@ -104,9 +88,3 @@ def difference_of_losses(sides: dict[str, Callable[[], float]], steps: int) -> f
     """Take so many steps on every side, and return the largest difference of their losses from ours."""
     losses = {name: [step() for _ in range(steps)] for name, step in sides.items()}
     return float(max(np.abs(np.subtract(losses["cnn_ext"], other)).max() for other in losses.values()))
-
-
-def _rows(n: int, batch: int) -> Any:
-    while True:
-        for start in range(0, n - batch + 1, batch):
-            yield slice(start, start + batch)

@@ -61,10 +61,6 @@ def ratio_to_best(times: Mapping[str, list[float]], ours: str = "cnn_ext") -> tu
     return best, statistics.median(a / b for a, b in zip(times[best], times[ours], strict=True))
 
 
-def geometric_mean(values: list[float]) -> float:
-    return statistics.geometric_mean(values)
-
-
 def append_json(path: Path | None, figures: Mapping[str, Any]) -> None:
     """Write figures with the machine and the versions as one line; nothing without a path."""
     if path is None:

@@ -60,25 +60,17 @@ def main() -> None:
 
 def start():
     """Return the images (N, 1, 28, 28), the labels and the layers with the weights that all sides start from."""
-    import cnn_ext
+    from benchmarks import _ours
 
-    (X, y), _ = cnn_ext.load_mnist(num_training=20 * BATCH, num_test=1)
-    return X, y, cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0)
+    return *_ours.images(BATCH), _ours.series_layers()
 
 
 def ours(threads: int):
-    import cnn_ext
+    from benchmarks import _ours
 
     X, y, layers = start()
-    net, optimizer = cnn_ext.NeuralNet(layers, l2=L2), cnn_ext.SGD(RATE, 0.9, nesterov=True)
-
-    def step(i):
-        rows = slice(i * BATCH, (i + 1) * BATCH)
-        loss, grads = net.train_step(X[rows], y[rows])
-        optimizer.step(list(net.named_params().values()), [g for part in reversed(grads) for g in part])
-        return loss
-
-    return step
+    step = _ours.step_of(layers, X, y, BATCH)
+    return lambda i: step()  # takes the batches in the same order
 
 
 def channels_last_weights(layers):

@@ -44,17 +44,13 @@ def main() -> None:
 
 def step_times(steps: int) -> float:
     """Return the mean seconds of a step of the series' network over so many steps."""
-    import cnn_ext
+    from benchmarks import _ours
 
-    (X, y), _ = cnn_ext.load_mnist(num_training=1000, num_test=1)
-    net = cnn_ext.NeuralNet(cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0))
-    optimizer = cnn_ext.SGD(0.01, 0.9, nesterov=True)
+    step = _ours.step_of(_ours.series_layers(), *_ours.images(50), 50)
     seconds = []
-    for i in range(steps):
+    for _ in range(steps):
         began = time.perf_counter()
-        rows = slice(i % 20 * 50, i % 20 * 50 + 50)
-        _, grads = net.train_step(X[rows], y[rows])
-        optimizer.step(list(net.named_params().values()), [g for part in reversed(grads) for g in part])
+        step()
         seconds.append(time.perf_counter() - began)
     return statistics.mean(seconds[20:])
 

@@ -10,12 +10,15 @@ random (dropout) they cannot. The faster of PyTorch's two layouts counts.
 
 from __future__ import annotations
 
+import math
+import statistics
+
 from benchmarks import _timing
 
 RATE, BATCH = 0.01, 50
 
 
-def networks(c):
+def networks():
     """Return, by name, the shape of the images and the layers as letters and numbers; see `layers_of`."""
     vgg = "c32 b r c32 b r p c64 b r c64 b r p f d10"
     return {
@@ -44,10 +47,7 @@ def layers_of(c, shape, letters, dtype):
             side, stride, padding = {"c": (3, 1, 1), "s": (3, 2, 1), "v": (5, 1, 2), "w": (5, 1, 0)}[kind]
             layer = c.Conv(dim, n, side, side, stride, padding, **options)
         elif kind == "d":
-            inputs = 1
-            for size in dim:
-                inputs *= size
-            layer = c.FullyConnected(inputs, n, **options)
+            layer = c.FullyConnected(math.prod(dim), n, **options)
             layer.out_dim = (n,)
         else:
             layer = {
@@ -79,7 +79,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     ratios, figures = [], {}
     print(f"{'':20} {'cnn_ext':>9} {'PyTorch':>9}   ratio")
-    for name, (shape, letters) in networks(cnn_ext).items():
+    for name, (shape, letters) in networks().items():
         if args.only and name not in args.only:
             continue
         dtype = np.float64 if "float64" in name else np.float32
@@ -100,7 +100,7 @@ def main() -> None:
         ratios.append(ratio)
         figures[name] = {"ms": medians, "ratio": ratio, "loss_difference": difference}
         print(f"{name:20} {medians['cnn_ext']:6.2f} ms {medians[best]:6.2f} ms   {ratio:.2f}", flush=True)
-    mean = _timing.geometric_mean(ratios)
+    mean = statistics.geometric_mean(ratios)
     print(f"geometric mean {mean:.2f}, smallest {min(ratios):.2f}")
     _timing.append_json(
         args.json, {"threads": args.threads, "rounds": args.rounds, "networks": figures, "geometric_mean": mean}

@@ -71,7 +71,7 @@ def main() -> None:
     import numpy as np
 
     import cnn_ext
-    from benchmarks.torch_step import RATE, after_an_epoch, start_of
+    from benchmarks import _ours
     from cnn_ext.engine import dense_backward, dense_forward
 
     peak = fma_peak(cnn_ext.kernels.INSTRUCTION_SET)
@@ -81,8 +81,7 @@ def main() -> None:
     bandwidth = 2 * big.nbytes / min(copies)
     print(f"peak of one thread: {peak / 1e9:.1f} GFLOP/s; copy: {bandwidth / 1e9:.1f} GB/s")
 
-    (X, y), _ = cnn_ext.load_mnist(num_training=1000, num_test=1)
-    X, y = X[:50], y[:50]
+    X, y = (part[:50] for part in _ours.images(50))
     rows: list[dict[str, object]] = []
 
     def measure(name: str, operations: float, n_bytes: float, function) -> None:
@@ -97,17 +96,9 @@ def main() -> None:
             flush=True,
         )
 
-    for state, weights in (("first steps", start_of(cnn_ext)), ("under way", after_an_epoch(cnn_ext))):
-        layers = cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0)
-        for param, value in zip((p for layer in layers for p in layer.params), weights, strict=True):
-            param[...] = value
-        net = cnn_ext.NeuralNet(layers)
-        optimizer = cnn_ext.SGD(RATE, 0.9, nesterov=True)
-
-        def step(net=net, optimizer=optimizer):
-            _, grads = net.train_step(X, y)
-            optimizer.step(list(net.named_params().values()), [g for part in reversed(grads) for g in part])
-
+    for state, weights in (("first steps", None), ("under way", _ours.weights_after_an_epoch())):
+        layers = _ours.series_layers(weights)
+        step = _ours.step_of(layers, X, y, 50)
         step()
         first, second = layers[0].engine(True, 2), layers[3].engine(True, 2)
         pooled1 = first.forward(X, *layers[0].weights(), training=True, out_last=True)

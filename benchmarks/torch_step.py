@@ -13,9 +13,6 @@ from __future__ import annotations
 
 from benchmarks import _timing
 
-RATE = 0.01  # at 0.1, without a warm-up, the loss spikes, and after that roundings decide which ReLUs live
-BATCHES = 20
-
 
 def main() -> None:
     parser = _timing.parser_of(__doc__)
@@ -26,21 +23,16 @@ def main() -> None:
     _timing.set_threads(args.threads)
     import torch
 
-    import cnn_ext
-    from benchmarks import _sides
+    from benchmarks import _ours, _sides
 
     torch.set_num_threads(args.threads)
-    (X, y), _ = cnn_ext.load_mnist(num_training=BATCHES * args.batch, num_test=1)
-    states = {"first steps": [p.copy() for p in start_of(cnn_ext)], "under way": after_an_epoch(cnn_ext)}
-    for state, weights in states.items():
+    X, y = _ours.images(args.batch)
+    for state, weights in (("first steps", None), ("under way", _ours.weights_after_an_epoch())):
 
         def make_layers(weights=weights):
-            layers = cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0)
-            for param, value in zip((p for layer in layers for p in layer.params), weights, strict=True):
-                param[...] = value
-            return layers
+            return _ours.series_layers(weights)
 
-        sides = _sides.steps_of_both(make_layers, X, y, args.batch, RATE, args.compile)
+        sides = _sides.steps_of_both(make_layers, X, y, args.batch, _ours.RATE, args.compile)
         difference = _sides.difference_of_losses(sides, 20)
         if difference > 1e-4:
             raise SystemExit(f"the sides do not compute the same: their losses differ by {difference:.1e}")
@@ -56,23 +48,6 @@ def main() -> None:
         )
         figures = {"state": state, "batch": args.batch, "threads": args.threads, "rounds": args.rounds}
         _timing.append_json(args.json, {**figures, "ms": medians, "ratio": ratio, "loss_difference": difference})
-
-
-def start_of(cnn_ext):
-    return [p for layer in cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0) for p in layer.params]
-
-
-def after_an_epoch(cnn_ext):
-    """Return the weights after the first of the default run's 20 epochs."""
-    from cnn_ext.schedules import cosine
-    from cnn_ext.train_mnist import WARMUP_STEPS
-
-    (X, y), _ = cnn_ext.load_mnist(num_training=50_000, num_test=1)
-    net = cnn_ext.NeuralNet(cnn_ext.make_mnist_cnn((1, 28, 28), 10, rng=0))
-    optimizer = cnn_ext.SGD(0.1, 0.9, nesterov=True)
-    schedule = cosine(20 * 1000, WARMUP_STEPS)
-    cnn_ext.fit(net, X, y, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=50, rng=0)
-    return [param.copy() for param in net.named_params().values()]
 
 
 if __name__ == "__main__":
