@@ -37,7 +37,7 @@ class BuildExt(build_ext):
 setup(
     ext_modules=cythonize(
         [
-            extension("conv", "conv.c"),
+            extension("conv", "conv.c", "winograd.c"),
             extension("im2col", "im2col.c"),
             extension("matmul", "matmul.c"),
             extension("norm", "norm.c"),

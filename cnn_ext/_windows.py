@@ -11,6 +11,9 @@ import numpy as np
 from ._checks import check_array, check_int
 from .errors import DTypeError, ShapeError
 
+WINOGRAD_SIDE = 6
+"""Height and width of the tiles of pixels in Winograd's convolution."""
+
 
 class Windows(NamedTuple):
     """A checked geometry; the fields stand in the order of the C struct `geometry`."""
@@ -132,4 +135,23 @@ def check_convolution(x: Any, w: Any, b: Any, padding: Any, stride: Any) -> Wind
     for name, array in arrays.items():
         if array.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
             raise DTypeError(f"{name} must have the dtype of w, {w.dtype}, got {array.dtype}")
+    return windows
+
+
+def winograd_tile(windows: Windows) -> int:
+    """Return the side of the tiles of results by which Winograd's method computes a convolution, 0 if it does not."""
+    side = windows.h_window
+    if side != windows.w_window or side not in (3, 5) or windows.stride != 1 or windows.padding >= side:
+        return 0
+    return WINOGRAD_SIDE + 1 - side
+
+
+def check_winograd(x: Any, w: Any, b: Any, padding: Any) -> Windows:
+    """Return the geometry of a convolution by Winograd's method after checking it as `check_convolution` does."""
+    windows = check_convolution(x, w, b, padding, 1)
+    sides = (windows.h_window, windows.w_window)
+    if sides not in ((3, 3), (5, 5)):
+        raise ShapeError(f"w must hold filters of 3 x 3 or 5 x 5, got {sides[0]} x {sides[1]}")
+    if padding >= sides[0]:
+        raise ValueError(f"padding must be < {sides[0]}, the filters' side, got {padding}")
     return windows

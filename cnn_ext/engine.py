@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._compiled import _conv, _matmul, _norm, _update
-from ._windows import Windows
+from ._windows import WINOGRAD_SIDE, Windows, winograd_tile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -56,6 +56,20 @@ def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     return room[start : start + size * dtype.itemsize].view(dtype)
 
 
+def fastest_tile(windows: Windows, n_filter: int) -> int:
+    """Return the tile with which a convolution is fastest, 0 for directly: a rule on its shape, measured once.
+
+    Winograd's method pays from 8 channels and filters on, unless its tiles stick out too far over the edge: it must
+    save a third of the products.
+    """
+    tile = winograd_tile(windows)
+    if tile == 0 or min(windows.n_channels, n_filter) < 8:
+        return 0
+    n_tiles = -(-windows.h_out // tile) * -(-windows.w_out // tile)
+    products = windows.h_out * windows.w_out * windows.h_window * windows.w_window
+    return tile if 3 * n_tiles * WINOGRAD_SIDE**2 <= 2 * products else 0
+
+
 class ConvEngine(ImageBuffers):
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
@@ -71,13 +85,21 @@ class ConvEngine(ImageBuffers):
     relu : bool
     pool : int
         Side of the pooling windows, their stride as well; 1 for none. Pooling comes behind a ReLU only.
+    tile : int
+        Side of the tiles of results for Winograd's method (`winograd_tile`), which `pool` must divide; 0: directly.
     """
 
     def __init__(
-        self, windows: Windows, n_filter: int, dtype: np.dtype[Any], relu: bool = False, pool: int = 1
+        self,
+        windows: Windows,
+        n_filter: int,
+        dtype: np.dtype[Any],
+        relu: bool = False,
+        pool: int = 1,
+        tile: int = 0,
     ) -> None:
         super().__init__(dtype, relu, pool)
-        self.windows, self.n_filter = windows, n_filter
+        self.windows, self.n_filter, self.tile = windows, n_filter, tile
         self.trained_on = 0
         """Images of the last forward pass in training; 0 if there is none to go back from."""
         self._out: Any = None
@@ -92,19 +114,21 @@ class ConvEngine(ImageBuffers):
         """
         n = len(x)
         windows = self._windows_of(n)
-        padded_size, packed_size, *_ = self._sizes(windows)
+        padded_size, packed_size, _, scratch_size, *_ = self._sizes(windows)
         padded, packed = self._buffer("padded", padded_size), self._buffer("forward", packed_size)
         out = self._result(n, self.n_filter, windows.h_out, windows.w_out, out_last)
         _conv.forward(
             windows,
             self.relu,
             self.pool,
+            self.tile,
             x.reshape(-1),
             last,
             w.reshape(-1),
             b,
             padded,
             packed,
+            self._buffer("tiles", scratch_size, np.uint8),
             out.reshape(-1),
             out_last,
             self._places(out.size),
@@ -117,7 +141,7 @@ class ConvEngine(ImageBuffers):
         """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
         windows = self._windows_of(len(x))
         padded = self._buffer("padded", self._sizes(windows)[0])
-        _conv.pad_images(windows, self.n_filter, x.reshape(-1), padded)
+        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded)
         self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
 
     def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
@@ -126,7 +150,7 @@ class ConvEngine(ImageBuffers):
         A dx with channels last is the engine's own buffer, overwritten by the next call.
         """
         windows = self._windows_of(self.trained_on)
-        padded_size, _, packed_size, scratch_size, partial_size = self._sizes(windows)
+        padded_size, _, packed_size, _, scratch_size, partial_size = self._sizes(windows)
         if not need_dx:
             dx = np.empty(0, self.dtype)
         elif self._last:
@@ -139,6 +163,7 @@ class ConvEngine(ImageBuffers):
             windows,
             self.relu,
             self.pool,
+            self.tile,
             dout.reshape(-1),
             self._out.reshape(-1) if self.relu else np.empty(0, self.dtype),
             self._out_last,
@@ -158,8 +183,8 @@ class ConvEngine(ImageBuffers):
     def _windows_of(self, n_images: int) -> Windows:
         return self.windows._replace(n_images=n_images)
 
-    def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int]:
-        return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool)
+    def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int, int]:
+        return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool, self.tile)
 
 
 class NormEngine(ImageBuffers):

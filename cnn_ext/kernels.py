@@ -14,7 +14,17 @@ import numpy as np
 
 from ._checks import check_array
 from ._compiled import INSTRUCTION_SET, _im2col, _pooling
-from ._windows import check_argmax, check_columns, check_convolution, check_gradient, check_windows, window_sides
+from ._windows import (
+    Windows,
+    check_argmax,
+    check_columns,
+    check_convolution,
+    check_gradient,
+    check_windows,
+    check_winograd,
+    window_sides,
+    winograd_tile,
+)
 from .engine import ConvEngine
 from .errors import DTypeError, ShapeError
 
@@ -22,12 +32,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = [
     "INSTRUCTION_SET",
+    "avgpool_backward",
+    "avgpool_forward",
     "col2im",
     "conv2d_backward",
     "conv2d_forward",
     "im2col",
     "maxpool_backward",
     "maxpool_forward",
+    "winograd_conv2d_backward",
+    "winograd_conv2d_forward",
 ]
 
 
@@ -168,13 +182,85 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
         As `conv2d_forward`; also where `dout` does not fit.
     """
     windows = check_convolution(x, w, None, padding, stride)
+    return _convolve_back(dout, x, w, windows, tile=0)
+
+
+def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array:
+    """Do what `conv2d_forward` does, for stride 1 and filters of 3 x 3 or 5 x 5, by Winograd's method.
+
+    It takes a quarter of the products for 3 x 3 filters, 9 of 25 for 5 x 5, and with many channels and filters less
+    than half of the time. Rounding errors are two to five times those of the direct sums, relative to the largest
+    numbers nearby (tiles of 6 x 6 pixels) rather than to those of a window; sums of small integers are not exact. An
+    image with a number beyond 2**50 (NaN and infinity among them) is computed directly, all of them if the filters
+    have one.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W), float32 or float64
+        Images.
+    w : ndarray, shape (K, C, side, side), dtype of `x`
+        Filters, `side` 3 or 5.
+    b : ndarray, shape (K,), dtype of `x`
+        Biases.
+    padding : int
+        Rows and columns of zeros around each image, less than `side`.
+
+    Returns
+    -------
+    ndarray, shape (N, K, H + 2 * padding - side + 1, W + 2 * padding - side + 1)
+        The same bits for an image alone and in a batch.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `conv2d_forward`; ShapeError also for other filters, ValueError for more padding.
+
+    References
+    ----------
+    Winograd: Arithmetic complexity of computations. SIAM 1980.
+    Lavin, Gray: Fast algorithms for convolutional neural networks. CVPR 2016.
+    Barabasz, Anderson, Soodhalter, Gregg: Error analysis and improving the accuracy of Winograd convolution for deep
+    neural networks. ACM TOMS 46(4), 2020.
+    """
+    windows = check_winograd(x, w, b, padding)
+    engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=winograd_tile(windows))
+    return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
+
+
+def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> tuple[Array, Array, Array]:
+    """Return the gradients of `winograd_conv2d_forward`, by the same method.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, K, H_out, W_out), float32 or float64
+        Gradient of the result.
+    x, w, padding
+        As given to `winograd_conv2d_forward`.
+
+    Returns
+    -------
+    dx : ndarray, shape (N, C, H, W)
+    dw : ndarray, shape (K, C, side, side)
+    db : ndarray, shape (K,)
+        As from `conv2d_backward`.
+
+    Raises
+    ------
+    DTypeError, ShapeError, ValueError, MemoryError
+        As `winograd_conv2d_forward`; also where `dout` does not fit.
+    """
+    windows = check_winograd(x, w, None, padding)
+    return _convolve_back(dout, x, w, windows, tile=winograd_tile(windows))
+
+
+def _convolve_back(dout: Array, x: Array, w: Array, windows: Windows, tile: int) -> tuple[Array, Array, Array]:
     dout = check_array("dout", dout, 4)
     wanted = (len(x), len(w), windows.h_out, windows.w_out)
     if dout.shape != wanted:
         raise ShapeError(f"dout must have shape {wanted}, got {dout.shape}")
     if dout.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
         raise DTypeError(f"dout must have the dtype of w, {w.dtype}, got {dout.dtype}")
-    engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="))
+    engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=tile)
     w = _plain(w)
     engine.pad(_plain(x))
     return engine.backward(_plain(dout), w)

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._windows import check_argmax, check_columns, check_convolution, check_gradient, check_windows, window_sides
+from ._windows import (
+    WINOGRAD_SIDE,
+    check_argmax,
+    check_columns,
+    check_convolution,
+    check_gradient,
+    check_windows,
+    check_winograd,
+    window_sides,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,6 +72,66 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
     dw = (rows @ columns.T).reshape(w.shape)
     dcolumns = _native(w).reshape(len(w), -1).T @ rows
     return col2im(dcolumns, x.shape, w.shape[2], w.shape[3], padding, stride), dw, rows.sum(axis=1)
+
+
+def winograd_matrices(n_results: int, n_taps: int) -> tuple[Array, Array, Array]:
+    """Return A, B and G: for n_taps taps g and as many pixels d as are needed, A.T @ ((G @ g) * (B.T @ d)) is the
+    correlation of d with g at n_results places.
+
+    Read the other way round, taps and results are the coefficients of two polynomials, whose product is known by its
+    values at as many points as it has coefficients: here 0, +-5/8, +-3/2 and infinity. G takes the values of the taps,
+    A those of the results, and B.T is what interpolates.
+    """
+    n = n_results + n_taps - 1
+    points = np.array([0, 5 / 8, -5 / 8, 3 / 2, -3 / 2])[: n - 1]
+    A, G, B = np.zeros((n, n_results)), np.zeros((n, n_taps)), np.zeros((n, n))
+    for i, point in enumerate(points):
+        others = np.delete(points, i)
+        A[i] = point ** np.arange(n_results)
+        G[i] = point ** np.arange(n_taps) / np.prod(point - others)
+        B[: n - 1, i] = np.poly(others)[::-1]  # coefficients of the product of (x - other), the lowest first
+    A[-1, -1] = G[-1, -1] = 1  # the point at infinity: the highest coefficient
+    B[:, -1] = np.poly(points)[::-1]
+    return A, B, G
+
+
+def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array:
+    """Convolve by Winograd's method, tile by tile; see `cnn_ext.kernels.winograd_conv2d_forward`."""
+    windows = check_winograd(x, w, b, padding)
+    n_results = WINOGRAD_SIDE + 1 - windows.h_window
+    x, w = _native(x), _native(w)
+    A, B, G = (m.astype(w.dtype) for m in winograd_matrices(n_results, windows.h_window))
+    values = B.T @ _tiles(x, padding, windows.h_out, windows.w_out, n_results, WINOGRAD_SIDE) @ B
+    products = np.einsum("nctuij,kcij->nktuij", values, G @ w @ G.T)
+    results = A.T @ products @ A  # (N, K, tiles down, tiles across, n_results, n_results)
+    n, k, down, across = results.shape[:4]
+    out = results.transpose(0, 1, 2, 4, 3, 5).reshape(n, k, down * n_results, across * n_results)
+    return np.ascontiguousarray(out[:, :, : windows.h_out, : windows.w_out]) + _native(b)[:, None, None]
+
+
+def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> tuple[Array, Array, Array]:
+    """Return the gradients of the same; see `cnn_ext.kernels.winograd_conv2d_backward`."""
+    windows = check_winograd(x, w, None, padding)
+    side, dout = windows.h_window, _native(dout)
+    n_taps = WINOGRAD_SIDE + 1 - side
+    turned = np.ascontiguousarray(_native(w).transpose(1, 0, 2, 3)[..., ::-1, ::-1])
+    dx = winograd_conv2d_forward(dout, turned, np.zeros(w.shape[1], dout.dtype), side - 1 - padding)
+    # Each tile of pixels is correlated with its gradients, which gives side x side sums: a share of dw.
+    A, B, G = (m.astype(dout.dtype) for m in winograd_matrices(side, n_taps))
+    values = B.T @ _tiles(_native(x), padding, windows.h_out, windows.w_out, n_taps, WINOGRAD_SIDE) @ B
+    gradients = G @ _tiles(dout, 0, windows.h_out, windows.w_out, n_taps, n_taps) @ G.T
+    dw = A.T @ np.einsum("nctuij,nktuij->kcij", values, gradients) @ A
+    return dx, dw, dout.sum(axis=(0, 2, 3))
+
+
+def _tiles(x: Array, padding: int, height: int, width: int, step: int, side: int) -> Array:
+    """Cut padded images into tiles of side x side pixels, `step` apart, that cover height x width results."""
+    down, across = -(-height // step), -(-width // step)
+    needed = ((down - 1) * step + side, (across - 1) * step + side)
+    rest = [max(0, need - size - padding) for need, size in zip(needed, x.shape[2:], strict=True)]
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, rest[0]), (padding, rest[1])))
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))
+    return tiles[:, :, ::step, ::step][:, :, :down, :across]
 
 
 def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:

@@ -2,68 +2,27 @@
 
 The way back sums over images in chunks, each into its own partial sum; the partial sums are then added in a binary tree
 over the chunks. So the result does not depend on who worked on what.
+
+A convolution is computed directly (`tile` is 0) or by Winograd's method in tiles of results, tile x tile of them. Images
+with numbers that would spoil the latter's sums are then still computed directly, each by itself.
 """
 
 from libc.stdint cimport INT32_MAX, int32_t, uint8_t
 from libc.string cimport memset
 
-from cnn_ext._threads import POOL_RUN, SET_NUMBER
+from cnn_ext._threads import POOL, SET_NUMBER
 
+from conv cimport conv_kernels, conv_lists, conv_pixel, conv_shape, conv_table
 from layout cimport image_layout, layout_of
-from pool cimport pool_run_of, run_function
-
-
-cdef extern from "conv.h" nogil:
-    ctypedef struct conv_shape:
-        Py_ssize_t n_channels, height, width
-        Py_ssize_t n_filter, h_filter, w_filter
-        Py_ssize_t padding, stride
-        Py_ssize_t h_conv, w_conv
-        Py_ssize_t relu, pool
-        Py_ssize_t h_out, w_out
-        Py_ssize_t filters_padded, run, run_padded
-        Py_ssize_t padded_row, padded_size
-
-    ctypedef struct conv_pixel:
-        pass
-
-    ctypedef struct conv_lists:
-        void *by_filter
-        int32_t *n_of_filter
-        void *by_pixel
-        conv_pixel *pixels
-        conv_pixel *sorted
-        int32_t *alive
-
-    ctypedef struct conv_kernels:
-        Py_ssize_t real_bytes, lanes, entry_bytes
-        void (*pack_forward)(const conv_shape *, const void *w, void *forward) noexcept nogil
-        void (*pack_back)(const conv_shape *, const void *w, void *back) noexcept nogil
-        void (*unpack_back)(const conv_shape *, const void *back, void *w) noexcept nogil
-        void (*pad)(const conv_shape *, const void *x, image_layout, void *padded) noexcept nogil
-        void (*unpad)(const conv_shape *, const void *padded, void *x, image_layout) noexcept nogil
-        void (*forward)(const conv_shape *, const void *padded, const void *weights, const void *bias, void *out,
-                        image_layout, uint8_t *places) noexcept nogil
-        void (*list_gradients)(const conv_shape *, const void *dout, const void *out, image_layout,
-                               const uint8_t *places, conv_lists) noexcept nogil
-        void (*sparse_weight_gradient)(const conv_shape *, const void *padded, conv_lists, void *dw, void *db) noexcept nogil
-        void (*sparse_input_gradient)(const conv_shape *, conv_lists, const void *back, void *dpadded) noexcept nogil
-        void (*gradient_image)(const conv_shape *, const void *dout, const void *out, image_layout,
-                               void *gradient) noexcept nogil
-        void (*dense_weight_gradient)(const conv_shape *, const void *padded, const void *gradient, void *dw,
-                                      void *db) noexcept nogil
-        void (*dense_input_gradient)(const conv_shape *, const void *gradient, const void *back,
-                                     void *dpadded) noexcept nogil
-        void (*add)(void *target, const void *source, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-
-    const conv_kernels *conv_table(int instruction_set, int real_bytes)
+from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
+from winograd cimport TILE_POINTS, TILE_SIDE, weight_order, winograd_kernels, winograd_table
 
 
 cdef extern from "instruction_sets.h" nogil:
     int SET_AVX2, SET_AVX512
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 
 ctypedef fused real:
     float
@@ -76,6 +35,9 @@ cdef enum:
     CHUNKS_OF_FEW = 10
     MOST_CHUNKS = 16
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
+    # Tiles are multiplied by many at once: some images together, but as much as the second cache holds at a time.
+    TILES_OF_GROUP = 240
+    BYTES_OF_TILES = 393216
 
 cdef int chosen_set = SET_NUMBER
 
@@ -83,12 +45,18 @@ cdef int chosen_set = SET_NUMBER
 cdef struct Plan:
     const conv_kernels *forth  # each way with the vectors that suit it
     const conv_kernels *back
+    const winograd_kernels *fast_forth
+    const winograd_kernels *fast_back
     conv_shape shape
+    conv_shape turned  # of the convolution of the gradients that gives dx, where there are tiles
     Py_ssize_t n_images
     Py_ssize_t image_size, out_size, w_size  # numbers of an image, of its result, of the weights
     Py_ssize_t forward_size, back_size  # numbers of the packed weights
-    Py_ssize_t n_chunks, images_per_chunk
-    Py_ssize_t scratch_step, partial_step  # of one chunk: bytes, numbers
+    Py_ssize_t fast_forward_size, fast_back_size, sums_size  # the same for tiles, and of their products' sums
+    Py_ssize_t n_chunks, images_per_chunk, images_per_group
+    Py_ssize_t tiles_forth, tiles_back  # at once
+    Py_ssize_t forward_scratch, back_scratch  # bytes a thread
+    Py_ssize_t partial_step  # numbers of one chunk
 
 
 cdef struct Job:
@@ -100,17 +68,19 @@ cdef struct Job:
     char *padded
     Py_ssize_t padded_step
     const char *weights
+    const char *fast_weights
     const char *bias
     char *out
     image_layout out_layout
     Py_ssize_t out_step
     uint8_t *places
     Py_ssize_t places_step
+    char *scratch
+    uint8_t *wild  # of each image, whether it must be computed directly; NULL if all are
     # the way back
     const char *dout
     char *dx
-    const char *filters
-    char *scratch
+    bint fast
     char *partial
     Py_ssize_t partial_bytes
 
@@ -119,27 +89,51 @@ cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t unit) noexcept nogil:
     return (n + unit - 1) // unit * unit
 
 
-cdef const conv_kernels *kernels_for(Py_ssize_t n_wide, int real_bytes) noexcept:
+cdef int set_for(Py_ssize_t n_wide, int real_bytes) noexcept:
     """The chosen set; where numbers lie side by side only `n_wide` at a time, not the widest vectors."""
     if chosen_set == SET_AVX512 and 2 * n_wide <= conv_table(SET_AVX512, real_bytes).lanes:
-        return conv_table(SET_AVX2, real_bytes)
-    return conv_table(chosen_set, real_bytes)
+        return SET_AVX2
+    return chosen_set
 
 
-cdef Plan plan_of(windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, int real_bytes) except *:
+cdef void place_tiles(conv_shape *s, Py_ssize_t tile) noexcept:
+    """Say how many tiles cover the result."""
+    s.tile = tile
+    s.tiles_down, s.tiles_across = (s.h_conv + tile - 1) // tile, (s.w_conv + tile - 1) // tile
+
+
+cdef void lay_out_padded(conv_shape *s, Py_ssize_t height, Py_ssize_t width, Py_ssize_t slack) noexcept:
+    """Set the size of a padded image of at least so many rows and columns."""
+    s.padded_row = max(s.width + 2 * s.padding, width) * s.n_channels
+    # A vector that starts inside a patch may end past it, and past the image.
+    s.padded_size = round_up(max(s.height + 2 * s.padding, height) * s.padded_row + slack, 16)
+
+
+cdef Plan plan_of(windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, Py_ssize_t tile, int real_bytes) except *:
     """Everything that follows from a checked `Windows` tuple over the convolution's input, and what comes behind."""
     cdef Plan plan
     cdef conv_shape *s = &plan.shape
+    cdef int forth_set, back_set
+    memset(&plan, 0, sizeof(Plan))
     plan.n_images, s.n_channels, s.height, s.width, s.h_filter, s.w_filter, s.padding, s.stride, s.h_conv, s.w_conv = windows
     s.n_filter, s.relu, s.pool = n_filter, relu, pool
     s.h_out, s.w_out = s.h_conv // pool, s.w_conv // pool
     s.run = s.w_filter * s.n_channels
-    plan.forth, plan.back = kernels_for(n_filter, real_bytes), kernels_for(s.run, real_bytes)
+    forth_set, back_set = set_for(n_filter, real_bytes), set_for(s.n_channels if tile and pool == 1 else s.run, real_bytes)
+    plan.forth, plan.back = conv_table(forth_set, real_bytes), conv_table(back_set, real_bytes)
     s.filters_padded = round_up(n_filter, plan.forth.lanes)
     s.run_padded = round_up(s.run, plan.back.lanes)
-    s.padded_row = (s.width + 2 * s.padding) * s.n_channels
-    # A vector that starts inside a patch may end past it, and past the image.
-    s.padded_size = round_up((s.height + 2 * s.padding) * s.padded_row + s.run_padded, 16)
+    if tile:
+        if (
+            s.h_filter != s.w_filter or s.h_filter not in (3, 5) or s.stride != 1 or s.padding >= s.h_filter
+            or tile != TILE_SIDE + 1 - s.h_filter or tile % pool
+        ):
+            raise ValueError("there are no such tiles for this geometry")
+        place_tiles(s, tile)
+    lay_out_padded(
+        s, s.tiles_down * tile + s.h_filter - 1, s.tiles_across * tile + s.w_filter - 1,
+        max(s.run_padded, plan.forth.lanes),
+    )
     plan.image_size = s.n_channels * s.height * s.width
     plan.out_size = n_filter * s.h_out * s.w_out
     plan.w_size = n_filter * s.h_filter * s.run
@@ -154,11 +148,58 @@ cdef Plan plan_of(windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, int 
     plan.partial_step = round_up(plan.back_size + n_filter, 16)
     if s.padded_size > INT32_MAX or s.h_conv * s.w_conv * n_filter + n_filter > INT32_MAX:
         raise ValueError("images of more than 2**31 - 1 numbers are too large for the convolution")
-    plan.scratch_step = round_up(
-        s.padded_size * real_bytes
-        + (s.h_conv * s.w_conv * n_filter * real_bytes if pool == 1 else lists_bytes(&plan)), 64
+    plan.back_scratch = s.padded_size * real_bytes + (
+        s.h_conv * s.w_conv * n_filter * real_bytes if pool == 1 else lists_bytes(&plan)
     )
+    if tile:
+        plan.fast_forth, plan.fast_back = winograd_table(forth_set, real_bytes), winograd_table(back_set, real_bytes)
+        plan_tiles(&plan, real_bytes)
+    plan.forward_scratch, plan.back_scratch = round_up(plan.forward_scratch, 64), round_up(plan.back_scratch, 64)
     return plan
+
+
+cdef void plan_tiles(Plan *plan, int real_bytes) noexcept:
+    """What follows where the convolution is computed by tiles; the way back is not where it is sparse."""
+    cdef conv_shape *s = &plan.shape
+    cdef conv_shape *t = &plan.turned
+    cdef Py_ssize_t lanes = plan.fast_back.lanes, per_image = s.tiles_down * s.tiles_across
+    plan.images_per_group = max(
+        1, min((TILES_OF_GROUP + per_image - 1) // per_image, (plan.n_images + CHUNKS_OF_FEW - 1) // CHUNKS_OF_FEW)
+    )
+    plan.fast_forward_size = TILE_POINTS * s.n_channels * s.filters_padded
+    plan.tiles_forth = tiles_at_once(plan, plan.fast_forth, real_bytes)
+    plan.forward_scratch = tiles_bytes(plan, plan.fast_forth, plan.tiles_forth, real_bytes)
+    if s.pool > 1:
+        return
+    t.n_channels, t.height, t.width, t.n_filter = s.n_filter, s.h_conv, s.w_conv, s.n_channels
+    t.h_filter = t.w_filter = s.h_filter
+    t.padding, t.stride, t.pool = s.h_filter - 1 - s.padding, 1, 1
+    t.h_conv, t.w_conv = s.height, s.width
+    t.h_out, t.w_out = s.height, s.width
+    t.filters_padded, t.run = round_up(t.n_filter, lanes), t.w_filter * t.n_channels
+    t.run_padded = round_up(t.run, lanes)
+    place_tiles(t, s.tile)
+    lay_out_padded(
+        t, max(t.tiles_down * t.tile + t.h_filter - 1, t.padding + s.tiles_down * s.tile),
+        max(t.tiles_across * t.tile + t.w_filter - 1, t.padding + s.tiles_across * s.tile), t.run_padded,
+    )
+    plan.fast_back_size = plan.sums_size = TILE_POINTS * s.n_filter * t.filters_padded
+    plan.tiles_back = tiles_at_once(plan, plan.fast_back, real_bytes)
+    plan.back_scratch = (
+        round_up(plan.back_scratch, 64) + plan.images_per_group * t.padded_size * real_bytes
+        + tiles_bytes(plan, plan.fast_back, plan.tiles_back, real_bytes) + plan.sums_size * real_bytes
+    )
+
+
+cdef Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k, int real_bytes) noexcept:
+    cdef Py_ssize_t in_cache = BYTES_OF_TILES // tiles_bytes(plan, k, 1 - k.rows, real_bytes) // k.rows
+    return k.rows * max(1, in_cache)
+
+
+cdef Py_ssize_t tiles_bytes(const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes) noexcept nogil:
+    """The size of the values and products of so many tiles, with room behind them for a row of the register tile."""
+    cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
+    return (n_tiles + k.rows) * TILE_POINTS * numbers * real_bytes
 
 
 cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:
@@ -170,25 +211,40 @@ cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:
     )
 
 
-def buffer_sizes(int real_bytes, windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool):
-    """Return the sizes of the buffers `forward` and `backward` want for a batch.
+def buffer_sizes(int real_bytes, windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, Py_ssize_t tile):
+    """Return the sizes of the buffers `forward` and `backward` want for a batch, on as many threads as there are now.
 
-    padded (numbers), packed weights forward and back (numbers), scratch (bytes), partial sums (numbers).
+    padded (numbers), packed weights forward and back (numbers), scratch forward and back (bytes), partial sums (numbers).
     """
-    cdef Plan plan = plan_of(windows, n_filter, relu, pool, real_bytes)
+    cdef Plan plan = plan_of(windows, n_filter, relu, pool, tile, real_bytes)
+    cdef Py_ssize_t n_threads = workers.get_threads()
     return (
         plan.n_images * plan.shape.padded_size,
-        plan.forward_size + plan.shape.filters_padded,
-        plan.back_size,
-        plan.n_chunks * plan.scratch_step,
+        plan.fast_forward_size + plan.forward_size + plan.shape.filters_padded,
+        plan.fast_back_size + plan.back_size,
+        min(n_threads, n_groups_of(&plan)) * plan.forward_scratch + plan.n_images,
+        min(n_threads, plan.n_chunks) * plan.back_scratch,
         plan.n_chunks * plan.partial_step,
     )
 
 
+cdef inline Py_ssize_t n_groups_of(const Plan *plan) noexcept nogil:
+    if plan.shape.tile == 0:
+        return 0
+    return (plan.n_images + plan.images_per_group - 1) // plan.images_per_group
+
+
+cdef inline char *scratch_of_this_thread(Job *job, Py_ssize_t step) noexcept nogil:
+    return job.scratch + workers.thread() * step
+
+
 cdef void forward_image(void *context, Py_ssize_t image) noexcept nogil:
+    """Compute an image directly."""
     cdef Job *job = <Job *> context
     cdef const conv_shape *s = &job.plan.shape
     cdef char *padded = job.padded + image * job.padded_step
+    if job.wild != NULL and not job.wild[image]:
+        return
     job.plan.forth.pad(s, job.x + image * job.x_step, job.x_layout, padded)
     job.plan.forth.forward(
         s, padded, job.weights, job.bias, job.out + image * job.out_step, job.out_layout,
@@ -196,26 +252,50 @@ cdef void forward_image(void *context, Py_ssize_t image) noexcept nogil:
     )
 
 
+cdef void forward_group(void *context, Py_ssize_t group) noexcept nogil:
+    """Compute some images by tiles, and note which of them that was wrong for."""
+    cdef Job *job = <Job *> context
+    cdef const Plan *plan = &job.plan
+    cdef Py_ssize_t first = group * plan.images_per_group, image
+    cdef Py_ssize_t end = min(first + plan.images_per_group, plan.n_images)
+    cdef char *padded
+    for image in range(first, end):
+        padded = job.padded + image * job.padded_step
+        plan.forth.pad(&plan.shape, job.x + image * job.x_step, job.x_layout, padded)
+        job.wild[image] = not plan.fast_forth.tame(padded, plan.shape.padded_size)
+    plan.fast_forth.forward(
+        &plan.shape, end - first, job.padded + first * job.padded_step, job.fast_weights, job.bias,
+        job.out + first * job.out_step, job.out_layout, job.places + first * job.places_step, plan.tiles_forth,
+        scratch_of_this_thread(job, plan.forward_scratch),
+    )
+
+
 def forward(
-    windows, bint relu, Py_ssize_t pool, const real[::1] x, bint x_channels_last, const real[::1] w, const real[::1] b,
-    real[::1] padded, real[::1] packed, real[::1] out, bint out_channels_last, uint8_t[::1] places,
+    windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] x, bint x_channels_last, const real[::1] w,
+    const real[::1] b, real[::1] padded, real[::1] packed, uint8_t[::1] scratch, real[::1] out, bint out_channels_last,
+    uint8_t[::1] places,
 ):
     """Convolve the images `x` with `w` and add `b`; then ReLU if `relu`, and max-pooling if `pool` > 1.
 
     All buffers are flat. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
     `places` gets each winner's place, channels last; with `pool` 1 it may be of any size. Pooling wants `relu`.
+    `tile` is 0, or 4 for filters of 3 x 3 and 2 for 5 x 5: Winograd's method. `pool` must then divide it.
     """
-    cdef Py_ssize_t n_filter = b.shape[0], i
+    cdef Py_ssize_t n_filter = b.shape[0], i, n_wild = 0
+    cdef int n_threads
     cdef Job job
+    cdef real *direct
+    cdef real *bias
     memset(&job, 0, sizeof(Job))
-    job.plan = plan_of(windows, n_filter, relu, pool, sizeof(real))
+    job.plan = plan_of(windows, n_filter, relu, pool, tile, sizeof(real))
     cdef Plan *plan = &job.plan
     cdef conv_shape *s = &plan.shape
     if (
         x.shape[0] != plan.n_images * plan.image_size or w.shape[0] != plan.w_size
-        or padded.shape[0] != plan.n_images * s.padded_size or packed.shape[0] != plan.forward_size + s.filters_padded
+        or padded.shape[0] != plan.n_images * s.padded_size
+        or packed.shape[0] != plan.fast_forward_size + plan.forward_size + s.filters_padded
         or out.shape[0] != plan.n_images * plan.out_size or (pool > 1 and places.shape[0] != out.shape[0])
-        or (pool > 1 and not relu)
+        or (pool > 1 and not relu) or (s.tile and plan.n_images and scratch.shape[0] < plan.forward_scratch + plan.n_images)
     ):
         raise ValueError("the sizes of the buffers do not fit the geometry")
     if plan.n_images == 0:
@@ -223,16 +303,25 @@ def forward(
     job.x, job.x_layout = <const char *> &x[0], layout_of(s.n_channels, s.height * s.width, x_channels_last)
     job.x_step = plan.image_size * sizeof(real)
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
-    job.weights, job.bias = <const char *> &packed[0], <const char *> &packed[plan.forward_size]
+    direct, bias = &packed[plan.fast_forward_size], &packed[plan.fast_forward_size + plan.forward_size]
+    job.fast_weights, job.weights, job.bias = <const char *> &packed[0], <const char *> direct, <const char *> bias
     job.out, job.out_layout = <char *> &out[0], layout_of(n_filter, s.h_out * s.w_out, out_channels_last)
     job.out_step = plan.out_size * sizeof(real)
     if pool > 1:
         job.places, job.places_step = &places[0], plan.out_size
     with nogil:
-        plan.forth.pack_forward(s, &w[0], &packed[0])
         for i in range(s.filters_padded):
-            packed[plan.forward_size + i] = b[i] if i < n_filter else 0
-        run(forward_image, &job, plan.n_images)
+            bias[i] = b[i] if i < n_filter else 0
+        if s.tile and plan.fast_forth.tame(&w[0], plan.w_size):
+            n_threads = min((scratch.shape[0] - plan.n_images) // plan.forward_scratch, POOL_MAX_THREADS)
+            job.scratch, job.wild = <char *> &scratch[0], &scratch[n_threads * plan.forward_scratch]
+            plan.fast_forth.pack(s, &w[0], weight_order(s.h_filter * s.run, s.h_filter * s.w_filter, 0), &packed[0])
+            workers.run(forward_group, &job, n_groups_of(plan), n_threads)
+            for i in range(plan.n_images):
+                n_wild += job.wild[i]
+        if job.wild == NULL or n_wild:
+            plan.forth.pack_forward(s, &w[0], direct)
+            workers.run(forward_image, &job, plan.n_images, POOL_MAX_THREADS)
 
 
 cdef void pad_image(void *context, Py_ssize_t image) noexcept nogil:
@@ -240,11 +329,11 @@ cdef void pad_image(void *context, Py_ssize_t image) noexcept nogil:
     job.plan.forth.pad(&job.plan.shape, job.x + image * job.x_step, job.x_layout, job.padded + image * job.padded_step)
 
 
-def pad_images(windows, Py_ssize_t n_filter, const real[::1] x, real[::1] padded):
+def pad_images(windows, Py_ssize_t n_filter, Py_ssize_t tile, const real[::1] x, real[::1] padded):
     """Fill `padded` as `forward` does, from images with channels first."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.plan = plan_of(windows, n_filter, False, 1, sizeof(real))
+    job.plan = plan_of(windows, n_filter, False, 1, tile, sizeof(real))
     cdef Plan *plan = &job.plan
     cdef conv_shape *s = &plan.shape
     if x.shape[0] != plan.n_images * plan.image_size or padded.shape[0] != plan.n_images * s.padded_size:
@@ -255,27 +344,31 @@ def pad_images(windows, Py_ssize_t n_filter, const real[::1] x, real[::1] padded
     job.x_step = plan.image_size * sizeof(real)
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
     with nogil:
-        run(pad_image, &job, plan.n_images)
+        workers.run(pad_image, &job, plan.n_images, POOL_MAX_THREADS)
 
 
 cdef void backward_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
     cdef const Plan *plan = &job.plan
     cdef Py_ssize_t image, first = chunk * plan.images_per_chunk
-    memset(job.partial + chunk * job.partial_bytes, 0, job.partial_bytes)
-    for image in range(first, min(first + plan.images_per_chunk, plan.n_images)):
-        if plan.shape.pool > 1:
-            backward_sparse(job, image, chunk)
-        else:
-            backward_dense(job, image, chunk)
+    cdef Py_ssize_t end = min(first + plan.images_per_chunk, plan.n_images)
+    cdef char *dw = job.partial + chunk * job.partial_bytes
+    memset(dw, 0, job.partial_bytes)
+    if job.fast:
+        backward_tiles(job, first, end, dw)
+    elif plan.shape.pool > 1:
+        for image in range(first, end):
+            backward_sparse(job, image, dw)
+    else:
+        for image in range(first, end):
+            backward_dense(job, image, dw)
 
 
-cdef void backward_sparse(Job *job, Py_ssize_t image, Py_ssize_t chunk) noexcept nogil:
+cdef void backward_sparse(Job *job, Py_ssize_t image, char *dw) noexcept nogil:
     cdef const conv_kernels *k = job.plan.back
     cdef const conv_shape *s = &job.plan.shape
-    cdef char *dw = job.partial + chunk * job.partial_bytes
     cdef char *db = dw + job.plan.back_size * k.real_bytes
-    cdef char *dpadded = job.scratch + chunk * job.plan.scratch_step
+    cdef char *dpadded = scratch_of_this_thread(job, job.plan.back_scratch)
     cdef char *by_filter = dpadded + s.padded_size * k.real_bytes
     cdef char *by_pixel = by_filter + job.plan.out_size * k.entry_bytes
     cdef conv_lists lists
@@ -291,26 +384,80 @@ cdef void backward_sparse(Job *job, Py_ssize_t image, Py_ssize_t chunk) noexcept
     )
     k.sparse_weight_gradient(s, job.padded + image * job.padded_step, lists, dw, db)
     if job.dx != NULL:
-        k.sparse_input_gradient(s, lists, job.filters, dpadded)
+        k.sparse_input_gradient(s, lists, job.weights, dpadded)
         k.unpad(s, dpadded, job.dx + image * job.x_step, job.x_layout)
 
 
-cdef void backward_dense(Job *job, Py_ssize_t image, Py_ssize_t chunk) noexcept nogil:
+cdef const char *gradient_of(Job *job, Py_ssize_t image, char *room) noexcept nogil:
+    """The gradients of all pixels of an image, channels last and through the ReLU: as they are, or else in `room`."""
+    cdef const conv_shape *s = &job.plan.shape
+    cdef const char *gradient = job.dout + image * job.out_step
+    if not s.relu and job.out_layout.channel_stride == 1:
+        return gradient
+    job.plan.back.gradient_image(s, gradient, job.out + image * job.out_step, job.out_layout, room)
+    return room
+
+
+cdef void backward_dense(Job *job, Py_ssize_t image, char *dw) noexcept nogil:
     cdef const conv_kernels *k = job.plan.back
     cdef const conv_shape *s = &job.plan.shape
-    cdef char *dw = job.partial + chunk * job.partial_bytes
-    cdef char *db = dw + job.plan.back_size * k.real_bytes
-    cdef char *dpadded = job.scratch + chunk * job.plan.scratch_step
-    cdef const char *gradient = job.dout + image * job.out_step
-    if s.relu or job.out_layout.channel_stride != 1:
-        k.gradient_image(
-            s, gradient, job.out + image * job.out_step, job.out_layout, dpadded + s.padded_size * k.real_bytes
-        )
-        gradient = dpadded + s.padded_size * k.real_bytes
-    k.dense_weight_gradient(s, job.padded + image * job.padded_step, gradient, dw, db)
+    cdef char *dpadded = scratch_of_this_thread(job, job.plan.back_scratch)
+    cdef const char *gradient = gradient_of(job, image, dpadded + s.padded_size * k.real_bytes)
+    k.dense_weight_gradient(s, job.padded + image * job.padded_step, gradient, dw)
+    k.bias_gradient(s, gradient, dw + job.plan.back_size * k.real_bytes)
     if job.dx != NULL:
-        k.dense_input_gradient(s, gradient, job.filters, dpadded)
+        k.dense_input_gradient(s, gradient, job.weights, dpadded)
         k.unpad(s, dpadded, job.dx + image * job.x_step, job.x_layout)
+
+
+cdef void backward_tiles(Job *job, Py_ssize_t first, Py_ssize_t end, char *dw) noexcept nogil:
+    """The images [first, end) by tiles, but those that must be computed directly."""
+    cdef const Plan *plan = &job.plan
+    cdef const conv_kernels *k = plan.back
+    cdef const conv_shape *turned = &plan.turned
+    cdef Py_ssize_t step = turned.padded_size * k.real_bytes, n, image
+    cdef char *room = scratch_of_this_thread(job, plan.back_scratch)
+    cdef char *sums = room + plan.back_scratch - plan.sums_size * k.real_bytes
+    cdef char *tiles = sums - tiles_bytes(plan, plan.fast_back, plan.tiles_back, k.real_bytes)
+    cdef char *gradients = tiles - plan.images_per_group * step
+    cdef const char *gradient
+    memset(gradients, 0, plan.images_per_group * step)
+    memset(sums, 0, plan.sums_size * k.real_bytes)
+    n = 0
+    for image in range(first, end):
+        gradient = gradient_of(job, image, room)
+        k.pad(turned, gradient, layout_of(turned.n_channels, 0, True), gradients + n * step)
+        if (
+            plan.fast_back.tame(gradients + n * step, turned.padded_size)
+            and plan.fast_back.tame(job.padded + image * job.padded_step, plan.shape.padded_size)
+        ):
+            k.bias_gradient(&plan.shape, gradient, dw + plan.back_size * k.real_bytes)
+            n += 1
+            if n == plan.images_per_group or image + 1 == end:
+                backward_group(job, image + 1 - n, n, gradients, tiles, sums)
+                n = 0
+            continue
+        backward_group(job, image - n, n, gradients, tiles, sums)
+        n = 0
+        backward_dense(job, image, dw)
+    plan.fast_back.add_weight_gradient(&plan.shape, sums, dw)
+
+
+cdef void backward_group(
+    Job *job, Py_ssize_t first, Py_ssize_t n, const char *gradients, char *tiles, char *sums
+) noexcept nogil:
+    """n images from `first` on, whose padded gradients are `gradients`."""
+    cdef const Plan *plan = &job.plan
+    if n == 0:
+        return
+    plan.fast_back.weight_gradient(
+        &plan.shape, n, job.padded + first * job.padded_step, &plan.turned, gradients, plan.tiles_back, tiles, sums
+    )
+    if job.dx != NULL:
+        plan.fast_back.forward(
+            &plan.turned, n, gradients, job.fast_weights, NULL, job.dx + first * job.x_step, job.x_layout, NULL,
+            plan.tiles_back, tiles,
+        )
 
 
 cdef void add_partial_sums(void *context, Py_ssize_t part) noexcept nogil:
@@ -330,25 +477,27 @@ cdef void add_partial_sums(void *context, Py_ssize_t part) noexcept nogil:
 
 
 def backward(
-    windows, bint relu, Py_ssize_t pool, const real[::1] dout, const real[::1] out, bint out_channels_last,
+    windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out, bint out_channels_last,
     const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed, uint8_t[::1] scratch,
     real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 
-    `scratch` and `partial` are of the sizes `buffer_sizes` tells. Without `relu`, `out` and `places` may be empty.
+    The buffers are of the sizes `buffer_sizes` tells. Without `relu`, `out` and `places` may be empty. With pooling `tile`
+    makes no difference but to the size of padded images.
     """
     cdef Py_ssize_t n_filter = db.shape[0], i
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.plan = plan_of(windows, n_filter, relu, pool, sizeof(real))
+    job.plan = plan_of(windows, n_filter, relu, pool, tile, sizeof(real))
     cdef Plan *plan = &job.plan
     cdef conv_shape *s = &plan.shape
     if (
         dout.shape[0] != plan.n_images * plan.out_size or padded.shape[0] != plan.n_images * s.padded_size
-        or w.shape[0] != plan.w_size or dw.shape[0] != w.shape[0] or packed.shape[0] != plan.back_size
+        or w.shape[0] != plan.w_size or dw.shape[0] != w.shape[0]
+        or packed.shape[0] != plan.fast_back_size + plan.back_size
         or (dx.shape[0] != 0 and dx.shape[0] != plan.n_images * plan.image_size)
-        or scratch.shape[0] != plan.n_chunks * plan.scratch_step
+        or (plan.n_images and scratch.shape[0] < plan.back_scratch)
         or partial.shape[0] != plan.n_chunks * plan.partial_step
         or (relu and out.shape[0] != dout.shape[0])
         or (pool > 1 and (not relu or places.shape[0] != dout.shape[0]))
@@ -365,16 +514,24 @@ def backward(
     if pool > 1:
         job.places, job.places_step = <uint8_t *> &places[0], plan.out_size
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
-    job.filters, job.scratch = <const char *> &packed[0], <char *> &scratch[0]
+    job.fast_weights, job.weights = <const char *> &packed[0], <const char *> &packed[plan.fast_back_size]
+    job.scratch = <char *> &scratch[0]
     job.partial, job.partial_bytes = <char *> &partial[0], plan.partial_step * sizeof(real)
     if dx.shape[0] != 0:
         job.dx, job.x_layout = <char *> &dx[0], layout_of(s.n_channels, s.height * s.width, x_channels_last)
         job.x_step = plan.image_size * sizeof(real)
     with nogil:
+        job.fast = s.tile and pool == 1 and plan.fast_back.tame(&w[0], plan.w_size)
         if job.dx != NULL:
-            plan.back.pack_back(s, &w[0], &packed[0])
-        run(backward_chunk, &job, plan.n_chunks)
-        run(add_partial_sums, &job, (plan.partial_step + NUMBERS_PER_SUM - 1) // NUMBERS_PER_SUM)
+            plan.back.pack_back(s, &w[0], &packed[plan.fast_back_size])
+            if job.fast:
+                plan.fast_back.pack(
+                    &plan.turned, &w[0], weight_order(s.h_filter * s.w_filter, s.h_filter * s.run, 1), &packed[0]
+                )
+        workers.run(backward_chunk, &job, plan.n_chunks, min(scratch.shape[0] // plan.back_scratch, POOL_MAX_THREADS))
+        workers.run(
+            add_partial_sums, &job, (plan.partial_step + NUMBERS_PER_SUM - 1) // NUMBERS_PER_SUM, POOL_MAX_THREADS
+        )
         plan.back.unpack_back(s, &partial[0], &dw[0])
         for i in range(n_filter):
             db[i] = partial[plan.back_size + i]

@@ -1,9 +1,9 @@
 """Glue of im2col and col2im: checks the sizes of flat buffers, releases the GIL, shares rows over the threads."""
 
-from cnn_ext._threads import POOL_RUN
+from cnn_ext._threads import POOL
 
 from geometry cimport geometry, geometry_of
-from pool cimport chunk_function, pool_run_of, run_function
+from pool cimport POOL_MAX_THREADS, chunk_function, pool_functions, pool_of
 
 
 cdef extern from "im2col.h" nogil:
@@ -17,7 +17,7 @@ cdef extern from "im2col.h" nogil:
     void col2im_channel_f64(const double *, double *, const geometry *, Py_ssize_t)
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 
 ctypedef fused real:
     float
@@ -78,7 +78,7 @@ cdef void share(chunk_function function, Job *job, Py_ssize_t n_chunks, Py_ssize
         for chunk in range(n_chunks):
             function(job, chunk)
     else:
-        run(function, job, n_chunks)
+        workers.run(function, job, n_chunks, POOL_MAX_THREADS)
 
 
 def im2col(const real[::1] x, real[::1] scratch, real[::1] columns, windows):

@@ -1,8 +1,8 @@
 """Glue of the matrix product: checks flat buffers, releases the GIL, shares blocks of the result over the threads."""
 
-from cnn_ext._threads import POOL_RUN, SET_NUMBER
+from cnn_ext._threads import POOL, SET_NUMBER
 
-from pool cimport pool_run_of, run_function
+from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
 
 
 cdef extern from "matmul.h" nogil:
@@ -24,7 +24,7 @@ cdef extern from "matmul.h" nogil:
     const matmul_kernels *matmul_table(int instruction_set, int real_bytes)
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 cdef int instruction_set = SET_NUMBER
 
 ctypedef fused real:
@@ -85,4 +85,4 @@ def multiply(
             for block in range(n_blocks):
                 multiply_block(&job, block)
         else:
-            run(multiply_block, &job, n_blocks)
+            workers.run(multiply_block, &job, n_blocks, POOL_MAX_THREADS)

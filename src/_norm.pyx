@@ -3,10 +3,10 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from cnn_ext._threads import POOL_RUN, SET_NUMBER
+from cnn_ext._threads import POOL, SET_NUMBER
 
 from layout cimport image_layout, layout_of
-from pool cimport pool_run_of, run_function
+from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
 
 
 cdef extern from "norm.h" nogil:
@@ -27,7 +27,7 @@ cdef extern from "norm.h" nogil:
     const norm_kernels *norm_table(int instruction_set, int real_bytes)
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 cdef int chosen_set = SET_NUMBER
 
 ctypedef fused real:
@@ -88,7 +88,7 @@ def moments(const real[:, :, :, ::1] z, real[:, ::1] mean, real[:, ::1] squares)
         return
     job.z, job.mean, job.squares = <const char *> &z[0, 0, 0, 0], <char *> &mean[0, 0], <char *> &squares[0, 0]
     with nogil:
-        run(moments_of_image, &job, n_images)
+        workers.run(moments_of_image, &job, n_images, POOL_MAX_THREADS)
 
 
 cdef void forward_image(void *context, Py_ssize_t image) noexcept nogil:
@@ -120,7 +120,7 @@ def forward(
     if pool > 1:
         job.places = &places[0]
     with nogil:
-        run(forward_image, &job, n_images)
+        workers.run(forward_image, &job, n_images, POOL_MAX_THREADS)
 
 
 cdef void gradient_image(void *context, Py_ssize_t image) noexcept nogil:
@@ -160,7 +160,7 @@ def gradient(
     if pool > 1:
         job.places = <uint8_t *> &places[0]
     with nogil:
-        run(gradient_image, &job, n_images)
+        workers.run(gradient_image, &job, n_images, POOL_MAX_THREADS)
 
 
 cdef void through_image(void *context, Py_ssize_t image) noexcept nogil:
@@ -188,4 +188,4 @@ def through(
     job.z, job.g, job.mean = <const char *> &z[0, 0, 0, 0], <char *> &g[0, 0, 0, 0], <char *> &mean[0]
     job.scale, job.shift, job.slope = <const char *> &scale[0], <const char *> &offset[0], <const char *> &slope[0]
     with nogil:
-        run(through_image, &job, z.shape[0])
+        workers.run(through_image, &job, z.shape[0], POOL_MAX_THREADS)

@@ -2,10 +2,10 @@
 
 from libc.string cimport memset
 
-from cnn_ext._threads import POOL_RUN
+from cnn_ext._threads import POOL
 
 from geometry cimport geometry, geometry_of
-from pool cimport pool_run_of, run_function
+from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
 
 
 cdef extern from "maxpool.h" nogil:
@@ -21,7 +21,7 @@ cdef extern from "avgpool.h" nogil:
     void avgpool_back_plane_f64(const double *, double *, const geometry *, Py_ssize_t)
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 
 ctypedef fused real:
     float
@@ -81,7 +81,7 @@ cdef void chunk_of_planes(void *context, Py_ssize_t chunk) noexcept nogil:
 cdef void share(Job *job) noexcept nogil:
     cdef Py_ssize_t n_planes = job.g.n_images * job.g.n_channels
     job.planes_per_chunk = max(NUMBERS_PER_CHUNK // (job.g.height * job.g.width), 1)
-    run(chunk_of_planes, job, (n_planes + job.planes_per_chunk - 1) // job.planes_per_chunk)
+    workers.run(chunk_of_planes, job, (n_planes + job.planes_per_chunk - 1) // job.planes_per_chunk, POOL_MAX_THREADS)
 
 
 cdef Job job_of(

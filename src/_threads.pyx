@@ -4,14 +4,12 @@ import os
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from pool cimport chunk_function
+from pool cimport POOL_MAX_THREADS, pool_functions
 
 
 cdef extern from "threads.h" nogil:
-    void pool_run(chunk_function function, void *context, Py_ssize_t n_chunks) noexcept
     void pool_set_threads(int n_threads)
-    int pool_get_threads()
-    int POOL_MAX_THREADS
+    const pool_functions pool
 
 
 cdef extern from "instruction_sets.h":
@@ -37,7 +35,7 @@ def _choose_set():
 INSTRUCTION_SET = _choose_set()
 SET_NUMBER = SETS[INSTRUCTION_SET]
 MAX_THREADS = POOL_MAX_THREADS
-POOL_RUN = PyCapsule_New(<void *> pool_run, "cnn_ext.pool_run", NULL)
+POOL = PyCapsule_New(<void *> &pool, "cnn_ext.pool", NULL)
 
 
 def set_threads(int n_threads):
@@ -48,4 +46,4 @@ def set_threads(int n_threads):
 
 
 def get_threads():
-    return pool_get_threads()
+    return pool.get_threads()

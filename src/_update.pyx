@@ -1,8 +1,8 @@
 """Glue of the step's passes over the parameters: checks sizes, releases the GIL, shares stretches over the threads."""
 
-from cnn_ext._threads import POOL_RUN
+from cnn_ext._threads import POOL
 
-from pool cimport chunk_function, pool_run_of, run_function
+from pool cimport POOL_MAX_THREADS, chunk_function, pool_functions, pool_of
 
 
 cdef extern from "update.h" nogil:
@@ -14,7 +14,7 @@ cdef extern from "update.h" nogil:
     void momentum_step_f64(double *, const double *, double *, double, double, int, Py_ssize_t)
 
 
-cdef run_function run = pool_run_of(POOL_RUN)
+cdef const pool_functions *workers = pool_of(POOL)
 
 ctypedef fused real:
     float
@@ -66,7 +66,7 @@ cdef void momentum_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
 
 
 cdef void share(chunk_function function, Job *job) noexcept nogil:
-    run(function, job, (job.n + NUMBERS_PER_CHUNK - 1) // NUMBERS_PER_CHUNK)
+    workers.run(function, job, (job.n + NUMBERS_PER_CHUNK - 1) // NUMBERS_PER_CHUNK, POOL_MAX_THREADS)
 
 
 def add_scaled(real[::1] target, const real[::1] source, double factor):

@@ -2,7 +2,7 @@
  *
  * Shapes. Images are (H, W, C) inside: the channels of a pixel lie together, and so do the pixels of a filter row, so
  * that a row of a patch is one run of w_filter * C numbers and nothing needs unfolding. Each image is copied once into a
- * padded buffer, (H + 2 padding, W + 2 padding, C).
+ * padded buffer, (H + 2 padding, W + 2 padding, C), or larger on the far sides where whole tiles need it.
  *
  *     padded    one padded image, `padded_size` numbers (with slack: vectors may read past its end)
  *     forward   weights as (h_filter, w_filter * C, n_filter rounded up to whole vectors)
@@ -30,6 +30,7 @@ typedef struct {
     ptrdiff_t h_out, w_out;                            /* of the result: h_conv / pool, w_conv / pool */
     ptrdiff_t filters_padded, run, run_padded;         /* n_filter, w_filter * C; both rounded up to whole vectors */
     ptrdiff_t padded_row, padded_size;                 /* numbers in a row, in all of a padded image */
+    ptrdiff_t tile, tiles_down, tiles_across;          /* for winograd.h: side of a tile of results, 0: direct; how many */
 } conv_shape;
 
 /* A pixel of the convolution: where its patch starts, and its gradients in the list by pixel. */
@@ -72,7 +73,8 @@ typedef struct {
     /* Without pooling, from the gradients of all pixels: bring them into the form `gradient`, through the ReLU if there
      * is one; the rest as above. */
     void (*gradient_image)(const conv_shape *s, const void *dout, const void *out, image_layout layout, void *gradient);
-    void (*dense_weight_gradient)(const conv_shape *s, const void *padded, const void *gradient, void *dw, void *db);
+    void (*dense_weight_gradient)(const conv_shape *s, const void *padded, const void *gradient, void *dw);
+    void (*bias_gradient)(const conv_shape *s, const void *gradient, void *db);
     void (*dense_input_gradient)(const conv_shape *s, const void *gradient, const void *back, void *dpadded);
 
     /* target[i] += source[i] for i in [begin, end). */

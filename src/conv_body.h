@@ -3,6 +3,7 @@
 
 #include "simd.h"
 
+#include "pool_winner_body.h"
 #include "relu_back_body.h"
 
 #include <string.h>
@@ -163,18 +164,8 @@ static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *c
         for (int w = 0; w < n_windows; w++)
             for (int v = 0; v < n_vectors; v++) {
                 const NAMED(vec) b = NAMED(load)(bias + filter + v * LANES);
-                for (int i = 0; i < at_once; i++) {
-                    NAMED(vec) value = NAMED(relu)(sum[w * at_once + i][v] + b);
-                    if (first == 0 && i == 0) {
-                        best[w][v] = value;
-                        winner[w][v] = (NAMED(mask)){0};
-                        continue;
-                    }
-                    NAMED(mask) wins = ~(value <= best[w][v]) & (best[w][v] == best[w][v]);
-                    NAMED(mask) place = (NAMED(mask)){0} + (INTEGER)(first + i);
-                    best[w][v] = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best[w][v] & ~wins));
-                    winner[w][v] = (place & wins) | (winner[w][v] & ~wins);
-                }
+                for (int i = 0; i < at_once; i++)
+                    NAMED(compete)(NAMED(relu)(sum[w * at_once + i][v] + b), (int)(first + i), &best[w][v], &winner[w][v]);
             }
     }
     for (int w = 0; w < n_windows; w++)
@@ -276,6 +267,7 @@ const conv_kernels NAMED(conv) = {
     NAMED(sparse_input_gradient),
     NAMED(gradient_image),
     NAMED(dense_weight_gradient),
+    NAMED(bias_gradient),
     NAMED(dense_input_gradient),
     NAMED(add),
 };

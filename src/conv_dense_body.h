@@ -44,11 +44,19 @@ static ALWAYS_INLINE void NAMED(dense_patches)(const conv_shape *s, const REAL *
             NAMED(store)(dw + k * patch_size + v * LANES, sum[k][v]);
 }
 
-static void NAMED(dense_weight_gradient)(const conv_shape *s, const void *padded_, const void *gradient_, void *dw_,
-                                         void *db_)
+/* db[k] += sum over pixels of gradient[pixel][k]. */
+static void NAMED(bias_gradient)(const conv_shape *s, const void *gradient_, void *db_)
+{
+    const REAL *gradient = gradient_;
+    REAL *db = db_;
+    for (ptrdiff_t pixel = 0; pixel < s->h_conv * s->w_conv; pixel++, gradient += s->n_filter)
+        for (ptrdiff_t k = 0; k < s->n_filter; k++)
+            db[k] += gradient[k];
+}
+
+static void NAMED(dense_weight_gradient)(const conv_shape *s, const void *padded_, const void *gradient_, void *dw_)
 {
     const ptrdiff_t at_once = NAMED(rows_in_cache)(s), patch_size = s->h_filter * s->run_padded;
-    REAL *db = db_;
     for (ptrdiff_t row = 0; row < s->h_conv; row += at_once) {
         const ptrdiff_t n_rows = row + at_once < s->h_conv ? at_once : s->h_conv - row;
         const REAL *gradient = (const REAL *)gradient_ + row * s->w_conv * s->n_filter;
@@ -79,9 +87,6 @@ static void NAMED(dense_weight_gradient)(const conv_shape *s, const void *padded
                         NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 1, 1);
                 }
         }
-        for (ptrdiff_t pixel = 0; pixel < n_rows * s->w_conv; pixel++)
-            for (ptrdiff_t k = 0; k < s->n_filter; k++)
-                db[k] += gradient[pixel * s->n_filter + k];
     }
 }
 

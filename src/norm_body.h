@@ -2,6 +2,7 @@
 
 #include "simd.h"
 
+#include "pool_winner_body.h"
 #include "relu_back_body.h"
 
 #include <string.h>
@@ -51,11 +52,7 @@ static void NAMED(norm_forward)(const norm_shape *s, const void *z_, const void 
                         NAMED(vec) value = (NAMED(load_some)(pixel + c, n) - m) * a + b;
                         if (s->relu)
                             value = NAMED(relu)(value);
-                        NAMED(mask) wins = ~(value <= best) & (best == best);
-                        if (place == 0)
-                            wins = ~(NAMED(mask)){0};
-                        best = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))best & ~wins));
-                        winner = (((NAMED(mask)){0} + (INTEGER)place) & wins) | (winner & ~wins);
+                        NAMED(compete)(value, (int)place, &best, &winner);
                     }
                 NAMED(scatter)(out + c * layout.channel_stride + window * layout.pixel_stride, layout.channel_stride, n,
                                best);

@@ -1,11 +1,20 @@
-# The worker pool as other glue modules see it. There is one pool a process, inside cnn_ext._threads, which hands out
-# the address of its `run` in a capsule: a C file linked into several modules would be a pool in each.
+# The worker pool as glue modules see it. There is one pool a process, inside cnn_ext._threads, which hands out the
+# addresses of its functions in a capsule: a C file linked into several modules would be a pool in each.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-ctypedef void (*chunk_function)(void *context, Py_ssize_t chunk) noexcept nogil
-ctypedef void (*run_function)(chunk_function function, void *context, Py_ssize_t n_chunks) noexcept nogil
+
+cdef extern from "threads.h" nogil:
+    ctypedef void (*chunk_function)(void *context, Py_ssize_t chunk) noexcept nogil
+
+    ctypedef struct pool_functions:
+        void (*run)(chunk_function function, void *context, Py_ssize_t n_chunks, int most_threads) noexcept nogil
+        int (*thread)() noexcept nogil
+        int (*get_threads)() noexcept nogil
+
+    int POOL_MAX_THREADS
 
 
-cdef inline run_function pool_run_of(capsule) except NULL:
-    return <run_function> PyCapsule_GetPointer(capsule, "cnn_ext.pool_run")
+
+cdef inline const pool_functions *pool_of(capsule) except NULL:
+    return <const pool_functions *> PyCapsule_GetPointer(capsule, "cnn_ext.pool")

@@ -22,9 +22,15 @@ static void run_alone(chunk_function function, void *context, ptrdiff_t n_chunks
 
 static int wanted_threads = 1;
 
-void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks)
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
 {
+    (void)most_threads;
     run_alone(function, context, n_chunks);
+}
+
+int pool_thread(void)
+{
+    return 0;
 }
 
 void pool_set_threads(int n_threads)
@@ -43,7 +49,6 @@ int pool_get_threads(void)
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
 
 enum { SPINS_BEFORE_SLEEP = 2000, SPINS_BEFORE_YIELD = 1000 }; /* some tens of microseconds each */
 
@@ -51,6 +56,7 @@ static struct {
     chunk_function function;
     void *context;
     ptrdiff_t n_chunks;
+    int most_threads;
     atomic_ptrdiff_t next_chunk;
     atomic_bool open;
     atomic_int inside;
@@ -64,9 +70,14 @@ static atomic_int n_sleeping;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
 
-static pthread_t workers[POOL_MAX_THREADS]; /* these three belong to whoever holds `busy` */
+static struct worker {
+    pthread_t thread;
+    unsigned first_call;
+} workers[POOL_MAX_THREADS]; /* these three belong to whoever holds `busy` */
 static int n_workers;
 static int watching_forks;
+
+static _Thread_local int this_thread; /* 0 for every caller, from 1 for the workers */
 
 static void pause_briefly(void)
 {
@@ -104,15 +115,16 @@ static unsigned wait_for_call(unsigned seen)
     return atomic_load(&call_number);
 }
 
-static void *worker_main(void *first_call)
+static void *worker_main(void *worker)
 {
-    unsigned seen = (unsigned)(uintptr_t)first_call;
+    unsigned seen = ((struct worker *)worker)->first_call;
+    this_thread = 1 + (int)((struct worker *)worker - workers);
     for (;;) {
         seen = wait_for_call(seen);
         if (atomic_load(&stopping))
             return NULL;
         atomic_fetch_add(&job.inside, 1);
-        if (atomic_load(&job.open))
+        if (atomic_load(&job.open) && this_thread < job.most_threads)
             work_on_job();
         atomic_fetch_sub(&job.inside, 1);
     }
@@ -154,8 +166,9 @@ static void start_workers(int n_wanted)
     sigfillset(&all); /* signals are for the threads of the program */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (n_workers < n_wanted) {
-        void *first_call = (void *)(uintptr_t)atomic_load(&call_number);
-        if (pthread_create(&workers[n_workers], NULL, worker_main, first_call) != 0)
+        struct worker *worker = &workers[n_workers];
+        worker->first_call = atomic_load(&call_number);
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
             break;
         n_workers++;
     }
@@ -167,13 +180,20 @@ static void stop_workers(void)
     atomic_store(&stopping, 1);
     call_workers();
     while (n_workers > 0)
-        pthread_join(workers[--n_workers], NULL);
+        pthread_join(workers[--n_workers].thread, NULL);
     atomic_store(&stopping, 0);
 }
 
-void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks)
+int pool_thread(void)
+{
+    return this_thread;
+}
+
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
 {
     int n_threads = atomic_load(&wanted_threads);
+    if (n_threads > most_threads)
+        n_threads = most_threads;
     if (n_chunks <= 1 || n_threads <= 1 || atomic_flag_test_and_set(&busy)) {
         run_alone(function, context, n_chunks);
         return;
@@ -183,6 +203,7 @@ void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks)
     job.function = function;
     job.context = context;
     job.n_chunks = n_chunks;
+    job.most_threads = most_threads;
     atomic_store(&job.next_chunk, 0);
     atomic_store(&job.open, 1);
     call_workers();
@@ -213,3 +234,5 @@ int pool_get_threads(void)
 }
 
 #endif
+
+const pool_functions pool = {pool_run, pool_thread, pool_get_threads};

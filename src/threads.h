@@ -9,12 +9,24 @@ enum { POOL_MAX_THREADS = 256 };
 /* Works on one chunk. Chunks run in any order and on any thread, each exactly once. */
 typedef void (*chunk_function)(void *context, ptrdiff_t chunk);
 
-/* Run all chunks [0, n_chunks) and return when they are done. The caller works too; if the pool is busy with another
- * caller's chunks, or there are no threads, it works alone. */
-void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks);
+/* Run all chunks [0, n_chunks) on at most so many threads, and return when they are done. The caller works too; if the
+ * pool is busy with another caller's chunks, or there are no threads, it works alone. */
+void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads);
+
+/* Which of the threads of one call this is, in [0, most_threads): for a chunk's function that wants memory of its own. */
+int pool_thread(void);
 
 /* How many threads may work on one call, the caller included: 1 to POOL_MAX_THREADS. Workers start when first needed. */
 void pool_set_threads(int n_threads);
 int pool_get_threads(void);
+
+/* What other modules need of the pool: there is one in a process, in the module that links threads.c. */
+typedef struct {
+    void (*run)(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads);
+    int (*thread)(void);
+    int (*get_threads)(void);
+} pool_functions;
+
+extern const pool_functions pool;
 
 #endif

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._checks import check_float_dtype, check_image_shape, check_int
 from .._windows import check_windows
-from ..engine import ConvEngine
+from ..engine import ConvEngine, fastest_tile
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
 from .base import Array, ArrayOf, Layer, Shape, as_float_array
@@ -87,6 +87,7 @@ class Conv(Layer):
         window = {"h_filter": self.h_filter, "w_filter": self.w_filter}
         self.windows = check_windows((1, *self.X_dim), window, self.padding, self.stride)
         self.out_dim = (self.n_filter, self.windows.h_out, self.windows.w_out)
+        self.tile = fastest_tile(self.windows, self.n_filter)
         shapes = self.state_shapes(self.config())
         self.W_shape = shapes["W"]
         fan_in = self.X_dim[0] * self.h_filter * self.w_filter
@@ -150,8 +151,12 @@ class Conv(Layer):
         """Return the engine that also does what stands behind, for a network that runs this layer in one with it."""
         key = (relu, pool)
         if key not in self._engines:
-            self._engines[key] = ConvEngine(self.windows, self.n_filter, self.dtype, relu, pool)
+            self._engines[key] = ConvEngine(self.windows, self.n_filter, self.dtype, relu, pool, self.tile)
         return self._engines[key]
+
+    def pools(self, size: int) -> bool:
+        """Whether an engine of this layer can pool windows of this side: they must fill its tiles, if there are any."""
+        return self.tile % size == 0
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, n_filter, H_out, W_out)."""

@@ -1,0 +1,433 @@
+/* The body of Winograd's convolution, for one precision and one instruction set; see winograd.h for the method. */
+
+#include "simd.h"
+
+#include "pool_winner_body.h"
+
+#include <string.h>
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* The points +-A and +-B. */
+#define A ((REAL)0.625)
+#define B ((REAL)1.5)
+
+static int NAMED(tame)(const void *x_, ptrdiff_t n)
+{
+    const REAL *x = x_, limit = (REAL)1125899906842624.0; /* 2^50 */
+    NAMED(mask) wild = {0};
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        NAMED(vec) v = NAMED(load_some)(x + i, n - i);
+        wild |= ~((v <= limit) & (v >= -limit));
+    }
+    INTEGER any = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        any |= wild[lane];
+    return any == 0;
+}
+
+/* B': six pixels to the values at 0, A, -A, B, -B, infinity of the polynomials that pick them out. */
+static ALWAYS_INLINE void NAMED(values_of_pixels)(const NAMED(vec) *d, NAMED(vec) *v)
+{
+    const NAMED(vec) a = NAMED(broadcast)(A), b = NAMED(broadcast)(B), minus_a = -a, minus_b = -b;
+    const NAMED(vec) aa = NAMED(broadcast)(-A * A), bb = NAMED(broadcast)(-B * B);
+    const NAMED(vec) sum = aa + bb, product = aa * bb;
+    const NAMED(vec) even_a = NAMED(fma_add)(bb, d[2], d[4]), odd_a = NAMED(fma_add)(bb, d[1], d[3]);
+    const NAMED(vec) even_b = NAMED(fma_add)(aa, d[2], d[4]), odd_b = NAMED(fma_add)(aa, d[1], d[3]);
+    v[0] = NAMED(fma_add)(product, d[0], NAMED(fma_add)(sum, d[2], d[4]));
+    v[1] = NAMED(fma_add)(a, odd_a, even_a);
+    v[2] = NAMED(fma_add)(minus_a, odd_a, even_a);
+    v[3] = NAMED(fma_add)(b, odd_b, even_b);
+    v[4] = NAMED(fma_add)(minus_b, odd_b, even_b);
+    v[5] = NAMED(fma_add)(product, d[1], NAMED(fma_add)(sum, d[3], d[5]));
+}
+
+/* G: n coefficients, 2 to 5, to the values of their polynomial at the points, each over what B' has multiplied in. */
+static ALWAYS_INLINE void NAMED(values_of_taps)(const NAMED(vec) *g, int n, NAMED(vec) *u)
+{
+    const REAL aa = A * A, bb = B * B;
+    const NAMED(vec) over_a = NAMED(broadcast)(1 / (2 * aa * (aa - bb))), over_b = NAMED(broadcast)(1 / (2 * bb * (bb - aa)));
+    NAMED(vec) even_a = g[0], even_b = g[0], odd_a = g[1], odd_b = g[1];
+    if (n > 4) {
+        even_a = NAMED(fma_add)(NAMED(broadcast)(aa * aa), g[4], even_a);
+        even_b = NAMED(fma_add)(NAMED(broadcast)(bb * bb), g[4], even_b);
+    }
+    if (n > 3) {
+        odd_a = NAMED(fma_add)(NAMED(broadcast)(aa), g[3], odd_a);
+        odd_b = NAMED(fma_add)(NAMED(broadcast)(bb), g[3], odd_b);
+    }
+    if (n > 2) {
+        even_a = NAMED(fma_add)(NAMED(broadcast)(aa), g[2], even_a);
+        even_b = NAMED(fma_add)(NAMED(broadcast)(bb), g[2], even_b);
+    }
+    odd_a *= A;
+    odd_b *= B;
+    u[0] = g[0] * NAMED(broadcast)(1 / (aa * bb));
+    u[1] = (even_a + odd_a) * over_a;
+    u[2] = (even_a - odd_a) * over_a;
+    u[3] = (even_b + odd_b) * over_b;
+    u[4] = (even_b - odd_b) * over_b;
+    u[5] = g[n - 1];
+}
+
+/* A': the values of a product at the points to n of its coefficients, 2 to 5. */
+static ALWAYS_INLINE void NAMED(coefficients)(const NAMED(vec) *m, int n, NAMED(vec) *y)
+{
+    const NAMED(vec) sum_a = m[1] + m[2], sum_b = m[3] + m[4], difference_a = m[1] - m[2], difference_b = m[3] - m[4];
+    y[0] = m[0] + (sum_a + sum_b);
+    y[1] = NAMED(fma_add)(NAMED(broadcast)(B), difference_b, NAMED(broadcast)(A) * difference_a);
+    if (n > 2)
+        y[2] = NAMED(fma_add)(NAMED(broadcast)(B * B), sum_b, NAMED(broadcast)(A * A) * sum_a);
+    if (n > 3)
+        y[3] = NAMED(fma_add)(NAMED(broadcast)(B * B * B), difference_b, NAMED(broadcast)(A * A * A) * difference_a);
+    if (n > 4)
+        y[4] = NAMED(fma_add)(NAMED(broadcast)(B * B * B * B), sum_b, NAMED(broadcast)(A * A * A * A) * sum_a);
+    y[n - 1] += m[5];
+}
+
+/* values = B' d B of one vector of the channels of a tile. */
+static ALWAYS_INLINE void NAMED(tile_values)(const REAL *tile, ptrdiff_t row, ptrdiff_t pixel, REAL *values,
+                                             ptrdiff_t step)
+{
+    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], d[TILE_SIDE], v[TILE_SIDE];
+    for (int x = 0; x < TILE_SIDE; x++) {
+        for (int y = 0; y < TILE_SIDE; y++)
+            d[y] = NAMED(load)(tile + y * row + x * pixel);
+        NAMED(values_of_pixels)(d, v);
+        for (int y = 0; y < TILE_SIDE; y++)
+            columns[y][x] = v[y];
+    }
+    for (int y = 0; y < TILE_SIDE; y++) {
+        NAMED(values_of_pixels)(columns[y], v);
+        for (int x = 0; x < TILE_SIDE; x++)
+            NAMED(store)(values + (y * TILE_SIDE + x) * step, v[x]);
+    }
+}
+
+/* values = G g G' of one vector; the n x n taps lie `row` and `pixel` apart. */
+static ALWAYS_INLINE void NAMED(tap_values)(const REAL *taps, ptrdiff_t row, ptrdiff_t pixel, int n, REAL *values,
+                                            ptrdiff_t step)
+{
+    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], g[TILE_SIDE], u[TILE_SIDE];
+    for (int x = 0; x < n; x++) {
+        for (int y = 0; y < n; y++)
+            g[y] = NAMED(load)(taps + y * row + x * pixel);
+        NAMED(values_of_taps)(g, n, u);
+        for (int y = 0; y < TILE_SIDE; y++)
+            columns[y][x] = u[y];
+    }
+    for (int y = 0; y < TILE_SIDE; y++) {
+        NAMED(values_of_taps)(columns[y], n, u);
+        for (int x = 0; x < TILE_SIDE; x++)
+            NAMED(store)(values + (y * TILE_SIDE + x) * step, u[x]);
+    }
+}
+
+/* results[y][x] = A' M A of one vector, n x n of them. */
+static ALWAYS_INLINE void NAMED(results)(const REAL *products, ptrdiff_t step, int n,
+                                         NAMED(vec) (*out)[TILE_SIDE])
+{
+    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], m[TILE_SIDE], y[TILE_SIDE];
+    for (int x = 0; x < TILE_SIDE; x++) {
+        for (int i = 0; i < TILE_SIDE; i++)
+            m[i] = NAMED(load)(products + (i * TILE_SIDE + x) * step);
+        NAMED(coefficients)(m, n, y);
+        for (int i = 0; i < n; i++)
+            columns[i][x] = y[i];
+    }
+    for (int i = 0; i < n; i++)
+        NAMED(coefficients)(columns[i], n, out[i]);
+}
+
+static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
+/* packed[point][pair of vectors of filters][channel][filter of the pair]. */
+static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order, void *packed_)
+{
+    const REAL *w = w_;
+    REAL *packed = packed_;
+    const int side = (int)s->h_filter, n_taps = side * side;
+    const ptrdiff_t n_filters = NAMED(whole_vectors)(s->n_filter);
+    for (ptrdiff_t pair = 0; pair < n_filters; pair += 2 * LANES) {
+        const ptrdiff_t width = n_filters - pair < 2 * LANES ? n_filters - pair : 2 * LANES;
+        for (ptrdiff_t k = pair; k < pair + width; k += LANES)
+            for (ptrdiff_t c = 0; c < s->n_channels; c++) {
+                REAL taps[25][LANES];
+                memset(taps, 0, sizeof(taps));
+                for (int lane = 0; lane < LANES && k + lane < s->n_filter; lane++) {
+                    const REAL *filter = w + (k + lane) * order.filter_stride + c * order.channel_stride;
+                    for (int tap = 0; tap < n_taps; tap++)
+                        taps[order.turned ? n_taps - 1 - tap : tap][lane] = filter[tap];
+                }
+                REAL *to = packed + pair * s->n_channels + c * width + (k - pair);
+                if (side == 3)
+                    NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, to, s->n_channels * n_filters);
+                else
+                    NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, to, s->n_channels * n_filters);
+            }
+    }
+}
+
+/* TILE_ROWS tiles, n_vectors vectors of filters at one point:
+ *     products[tile][k] = sum over channels c of values[tile][c] * filters[c][k]. */
+static ALWAYS_INLINE void NAMED(multiply_values)(const REAL *values, ptrdiff_t tile_step, ptrdiff_t n_channels,
+                                                 const REAL *filters, REAL *products, ptrdiff_t product_step,
+                                                 int n_vectors)
+{
+    NAMED(vec) sum[TILE_ROWS][2] = {{{0}}};
+    for (ptrdiff_t c = 0; c < n_channels; c++) {
+        NAMED(vec) f0 = NAMED(load)(filters), f1 = n_vectors > 1 ? NAMED(load)(filters + LANES) : f0;
+        for (int t = 0; t < TILE_ROWS; t++) {
+            NAMED(vec) number = NAMED(broadcast)(values[t * tile_step + c]);
+            sum[t][0] = NAMED(fma_add)(number, f0, sum[t][0]);
+            if (n_vectors > 1)
+                sum[t][1] = NAMED(fma_add)(number, f1, sum[t][1]);
+        }
+        filters += n_vectors * LANES;
+    }
+    for (int t = 0; t < TILE_ROWS; t++)
+        for (int v = 0; v < n_vectors; v++)
+            NAMED(store)(products + t * product_step + v * LANES, sum[t][v]);
+}
+
+/* Write the n x n results of a tile, or the maxima of its windows, of one vector of filters from k on. */
+static ALWAYS_INLINE void NAMED(write_tile)(const conv_shape *s, NAMED(vec) (*result)[TILE_SIDE], int n, ptrdiff_t y,
+                                            ptrdiff_t x, ptrdiff_t k, REAL *out, image_layout layout, uint8_t *places,
+                                            int pool)
+{
+    const ptrdiff_t n_filters = s->n_filter - k;
+    for (int wy = 0; wy < n / pool; wy++)
+        for (int wx = 0; wx < n / pool; wx++) {
+            NAMED(vec) best = {0};
+            NAMED(mask) winner = {0};
+            for (int i = 0; i < pool * pool; i++)
+                NAMED(compete)(result[wy * pool + i / pool][wx * pool + i % pool], i, &best, &winner);
+            const ptrdiff_t window_y = y / pool + wy, window_x = x / pool + wx;
+            if (window_y >= s->h_out || window_x >= s->w_out)
+                continue;
+            const ptrdiff_t window = window_y * s->w_out + window_x;
+            NAMED(scatter)(out + k * layout.channel_stride + window * layout.pixel_stride, layout.channel_stride,
+                           n_filters, best);
+            if (pool > 1)
+                NAMED(store_bytes)(places + window * s->n_filter + k, n_filters, winner);
+        }
+}
+
+/* The results of one tile whose corner among them is at (y, x), from its products. */
+static ALWAYS_INLINE void NAMED(finish_tile)(const conv_shape *s, const REAL *products, const REAL *bias, ptrdiff_t y,
+                                             ptrdiff_t x, REAL *out, image_layout layout, uint8_t *places, int n,
+                                             int pool)
+{
+    const ptrdiff_t step = NAMED(whole_vectors)(s->n_filter);
+    for (ptrdiff_t k = 0; k < step; k += LANES) {
+        NAMED(vec) result[TILE_SIDE][TILE_SIDE];
+        NAMED(results)(products + k, step, n, result);
+        const NAMED(vec) b = bias ? NAMED(load)(bias + k) : (NAMED(vec)){0};
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < n; j++) {
+                result[i][j] += b;
+                if (s->relu)
+                    result[i][j] = NAMED(relu)(result[i][j]);
+            }
+        NAMED(write_tile)(s, result, n, y, x, k, out, layout, places, pool);
+    }
+}
+
+/* Where a tile lies: tiles are numbered image by image, row by row. */
+typedef struct {
+    ptrdiff_t image, y, x; /* of its first result */
+} NAMED(tile_place);
+
+static ALWAYS_INLINE NAMED(tile_place) NAMED(place_of)(const conv_shape *s, ptrdiff_t tile)
+{
+    const ptrdiff_t in_image = s->tiles_down * s->tiles_across, rest = tile % in_image;
+    NAMED(tile_place) place = {tile / in_image, rest / s->tiles_across * s->tile, rest % s->tiles_across * s->tile};
+    return place;
+}
+
+/* values[tile][point][channel] for some tiles. */
+static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrdiff_t first, ptrdiff_t end, REAL *values)
+{
+    const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
+    for (ptrdiff_t tile = first; tile < end; tile++, values += TILE_POINTS * step) {
+        const NAMED(tile_place) at = NAMED(place_of)(s, tile);
+        const REAL *from = padded + at.image * s->padded_size + at.y * s->padded_row + at.x * s->n_channels;
+        for (ptrdiff_t c = 0; c < s->n_channels; c += LANES)
+            NAMED(tile_values)(from + c, s->padded_row, s->n_channels, values + c, step);
+    }
+}
+
+/* products[tile][point][filter] of some tiles from their values, a product of matrices at each point. */
+static void NAMED(products_of_tiles)(const conv_shape *s, const REAL *values, const REAL *packed, ptrdiff_t n_tiles,
+                                     REAL *products)
+{
+    const ptrdiff_t C = s->n_channels, V = TILE_POINTS * NAMED(whole_vectors)(C);
+    const ptrdiff_t n_filters = NAMED(whole_vectors)(s->n_filter), P = TILE_POINTS * n_filters;
+    for (ptrdiff_t point = 0; point < TILE_POINTS; point++)
+        for (ptrdiff_t k = 0; k < n_filters; k += 2 * LANES) {
+            const REAL *filters = packed + (point * n_filters + k) * C, *v = values + point * (V / TILE_POINTS);
+            REAL *p = products + point * n_filters + k;
+            for (ptrdiff_t tile = 0; tile < n_tiles; tile += TILE_ROWS, v += TILE_ROWS * V, p += TILE_ROWS * P)
+                if (n_filters - k > LANES)
+                    NAMED(multiply_values)(v, V, C, filters, p, P, 2);
+                else
+                    NAMED(multiply_values)(v, V, C, filters, p, P, 1);
+        }
+}
+
+static void NAMED(results_of_tiles)(const conv_shape *s, const REAL *products, const REAL *bias, ptrdiff_t first,
+                                    ptrdiff_t end, REAL *out_, image_layout layout, uint8_t *places_)
+{
+    for (ptrdiff_t tile = first; tile < end; tile++) {
+        const NAMED(tile_place) at = NAMED(place_of)(s, tile);
+        const ptrdiff_t image = at.image * s->n_filter * s->h_out * s->w_out;
+        REAL *out = out_ + image;
+        uint8_t *places = s->pool > 1 ? places_ + image : NULL;
+        if (s->tile == 4 && s->pool == 1)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 1);
+        else if (s->tile == 4 && s->pool == 2)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 2);
+        else if (s->tile == 4)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 4);
+        else if (s->pool == 1)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 2, 1);
+        else
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 2, 2);
+        products += TILE_POINTS * NAMED(whole_vectors)(s->n_filter);
+    }
+}
+
+static void NAMED(forward)(const conv_shape *s, ptrdiff_t n_images, const void *padded, const void *packed,
+                           const void *bias, void *out, image_layout layout, uint8_t *places, ptrdiff_t tiles_at_once,
+                           void *scratch)
+{
+    const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
+    REAL *values = scratch;
+    REAL *products = values + (tiles_at_once + TILE_ROWS) * TILE_POINTS * NAMED(whole_vectors)(s->n_channels);
+    for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
+        const ptrdiff_t end = first + tiles_at_once < n_tiles ? first + tiles_at_once : n_tiles;
+        NAMED(values_of_tiles)(s, padded, first, end, values);
+        NAMED(products_of_tiles)(s, values, packed, end - first, products);
+        NAMED(results_of_tiles)(s, products, bias, first, end, out, layout, places);
+    }
+}
+
+/* n_filters filters, n_vectors vectors of channels at one point:
+ *     sums[k][c] += sum over tiles of gradients[tile][k] * values[tile][c]. */
+static ALWAYS_INLINE void NAMED(add_products)(const REAL *gradients, ptrdiff_t gradient_step, const REAL *values,
+                                              ptrdiff_t value_step, ptrdiff_t n_tiles, REAL *sums, ptrdiff_t sum_step,
+                                              int n_filters, int n_vectors)
+{
+    NAMED(vec) sum[TILE_ROWS][2];
+    for (int k = 0; k < n_filters; k++)
+        for (int v = 0; v < n_vectors; v++)
+            sum[k][v] = NAMED(load)(sums + k * sum_step + v * LANES);
+    for (ptrdiff_t t = 0; t < n_tiles; t++) {
+        NAMED(vec) v0 = NAMED(load)(values), v1 = n_vectors > 1 ? NAMED(load)(values + LANES) : v0;
+        for (int k = 0; k < n_filters; k++) {
+            NAMED(vec) number = NAMED(broadcast)(gradients[k]);
+            sum[k][0] = NAMED(fma_add)(number, v0, sum[k][0]);
+            if (n_vectors > 1)
+                sum[k][1] = NAMED(fma_add)(number, v1, sum[k][1]);
+        }
+        gradients += gradient_step;
+        values += value_step;
+    }
+    for (int k = 0; k < n_filters; k++)
+        for (int v = 0; v < n_vectors; v++)
+            NAMED(store)(sums + k * sum_step + v * LANES, sum[k][v]);
+}
+
+static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, const void *padded, const conv_shape *g,
+                                   const void *gradients_, ptrdiff_t tiles_at_once, void *scratch, void *sums_)
+{
+    const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
+    const ptrdiff_t C_step = NAMED(whole_vectors)(s->n_channels), K_step = NAMED(whole_vectors)(s->n_filter);
+    const REAL *first_gradient = (const REAL *)gradients_ + g->padding * g->padded_row + g->padding * g->n_channels;
+    REAL *values = scratch, *gradients = values + (tiles_at_once + TILE_ROWS) * TILE_POINTS * C_step;
+    for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
+        const ptrdiff_t n = first + tiles_at_once < n_tiles ? tiles_at_once : n_tiles - first;
+        NAMED(values_of_tiles)(s, padded, first, first + n, values);
+        for (ptrdiff_t t = 0; t < n; t++) {
+            const NAMED(tile_place) at = NAMED(place_of)(s, first + t);
+            const REAL *from = first_gradient + at.image * g->padded_size + at.y * g->padded_row + at.x * g->n_channels;
+            REAL *to = gradients + t * TILE_POINTS * K_step;
+            for (ptrdiff_t k = 0; k < s->n_filter; k += LANES)
+                if (s->tile == 4)
+                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, 4, to + k, K_step);
+                else
+                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, 2, to + k, K_step);
+        }
+        for (ptrdiff_t point = 0; point < TILE_POINTS; point++)
+            for (ptrdiff_t k = 0, n_filters; k < s->n_filter; k += n_filters) {
+                const ptrdiff_t left = s->n_filter - k;
+                n_filters = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                for (ptrdiff_t c = 0; c < C_step; c += 2 * LANES) {
+                    const REAL *gradient = gradients + point * K_step + k, *value = values + point * C_step + c;
+                    REAL *sums = (REAL *)sums_ + (point * s->n_filter + k) * C_step + c;
+                    const ptrdiff_t G = TILE_POINTS * K_step, V = TILE_POINTS * C_step;
+                    if (C_step - c > LANES) {
+                        if (n_filters == TILE_ROWS)
+                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 2);
+                        else if (n_filters == 4)
+                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 4, 2);
+                        else if (n_filters == 2)
+                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 2, 2);
+                        else
+                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 1, 2);
+                    } else if (n_filters == TILE_ROWS)
+                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 1);
+                    else if (n_filters == 4)
+                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 4, 1);
+                    else if (n_filters == 2)
+                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 2, 1);
+                    else
+                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 1, 1);
+                }
+            }
+    }
+}
+
+static ALWAYS_INLINE void NAMED(add_filters)(const conv_shape *s, const REAL *sums, REAL *dw, int side)
+{
+    const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
+    for (ptrdiff_t k = 0; k < s->n_filter; k++)
+        for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
+            NAMED(vec) result[TILE_SIDE][TILE_SIDE];
+            NAMED(results)(sums + k * step + c, s->n_filter * step, side, result);
+            for (int ky = 0; ky < side; ky++)
+                for (int kx = 0; kx < side; kx++) {
+                    REAL *to = dw + (k * side + ky) * s->run_padded + kx * s->n_channels + c;
+                    const ptrdiff_t n = s->n_channels - c;
+                    NAMED(store_some)(to, n, NAMED(load_some)(to, n) + result[ky][kx]);
+                }
+        }
+}
+
+static void NAMED(add_weight_gradient)(const conv_shape *s, const void *sums, void *dw)
+{
+    if (s->h_filter == 3)
+        NAMED(add_filters)(s, sums, dw, 3);
+    else
+        NAMED(add_filters)(s, sums, dw, 5);
+}
+
+const winograd_kernels NAMED(winograd) = {
+    LANES,
+    TILE_ROWS,
+    NAMED(tame),
+    NAMED(pack),
+    NAMED(forward),
+    NAMED(weight_gradient),
+    NAMED(add_weight_gradient),
+};
+
+#undef A
+#undef B
+#undef ALWAYS_INLINE
+#undef LANES
+#undef TILE_ROWS
+#undef SUMS_AT_ONCE
