@@ -49,8 +49,10 @@ int pool_get_threads(void)
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
 
-enum { SPINS_BEFORE_SLEEP = 2000, SPINS_BEFORE_YIELD = 1000 }; /* some tens of microseconds each */
+enum { SPIN_NS = 50000, YIELD_NS = 300000, SPINS_BEFORE_YIELD = 1000, SPINS_PER_LOOK = 16 };
 
 static struct {
     chunk_function function;
@@ -97,15 +99,28 @@ static void work_on_job(void)
         function(context, chunk);
 }
 
-/* Return when the call number is no longer `seen`: spin first, since in a training step the next call is near. */
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Return when the call number is no longer `seen`. In a training step the next call is near, so a worker spins first, then
+ * offers its processor to whoever else wants it, and sleeps only after that: to be woken takes longer than most calls. */
 static unsigned wait_for_call(unsigned seen)
 {
-    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
-        unsigned now = atomic_load(&call_number);
-        if (now != seen)
-            return now;
-        pause_briefly();
-    }
+    const int64_t began = nanoseconds();
+    for (int64_t waited = 0; waited < YIELD_NS; waited = nanoseconds() - began)
+        for (int spin = 0; spin < SPINS_PER_LOOK; spin++) {
+            unsigned now = atomic_load(&call_number);
+            if (now != seen)
+                return now;
+            if (waited < SPIN_NS)
+                pause_briefly();
+            else
+                sched_yield();
+        }
     pthread_mutex_lock(&mutex);
     atomic_fetch_add(&n_sleeping, 1);
     while (atomic_load(&call_number) == seen)
