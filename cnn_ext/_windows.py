@@ -11,8 +11,8 @@ import numpy as np
 from ._checks import check_array, check_int
 from .errors import DTypeError, ShapeError
 
-WINOGRAD_SIDE = 6
-"""Height and width of the tiles of pixels in Winograd's convolution."""
+TILE_RESULTS = 4
+"""Height and width of the results of a tile in Winograd's convolution."""
 
 
 class Windows(NamedTuple):
@@ -139,11 +139,11 @@ def check_convolution(x: Any, w: Any, b: Any, padding: Any, stride: Any) -> Wind
 
 
 def winograd_tile(windows: Windows) -> int:
-    """Return the side of the tiles of results by which Winograd's method computes a convolution, 0 if it does not."""
+    """Return the side of the tiles of pixels from which Winograd's method computes a convolution, 0 if it does not."""
     side = windows.h_window
     if side != windows.w_window or side not in (3, 5) or windows.stride != 1 or windows.padding >= side:
         return 0
-    return WINOGRAD_SIDE + 1 - side
+    return side + TILE_RESULTS - 1
 
 
 def check_winograd(x: Any, w: Any, b: Any, padding: Any) -> Windows:

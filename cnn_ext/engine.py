@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._compiled import _conv, _matmul, _norm, _update
-from ._windows import WINOGRAD_SIDE, Windows, winograd_tile
+from ._windows import TILE_RESULTS, Windows, winograd_tile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -65,9 +65,9 @@ def fastest_tile(windows: Windows, n_filter: int) -> int:
     tile = winograd_tile(windows)
     if tile == 0 or min(windows.n_channels, n_filter) < 8:
         return 0
-    n_tiles = -(-windows.h_out // tile) * -(-windows.w_out // tile)
+    n_tiles = -(-windows.h_out // TILE_RESULTS) * -(-windows.w_out // TILE_RESULTS)
     products = windows.h_out * windows.w_out * windows.h_window * windows.w_window
-    return tile if 3 * n_tiles * WINOGRAD_SIDE**2 <= 2 * products else 0
+    return tile if 3 * n_tiles * tile**2 <= 2 * products else 0
 
 
 class ConvEngine(ImageBuffers):
@@ -86,7 +86,7 @@ class ConvEngine(ImageBuffers):
     pool : int
         Side of the pooling windows, their stride as well; 1 for none. Pooling comes behind a ReLU only.
     tile : int
-        Side of the tiles of results for Winograd's method (`winograd_tile`), which `pool` must divide; 0: directly.
+        Side of the tiles of pixels for Winograd's method (`winograd_tile`); 0: directly. `pool` must then divide 4.
     """
 
     def __init__(

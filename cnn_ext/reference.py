@@ -12,7 +12,8 @@ import numpy as np
 
 from ._checks import check_array
 from ._windows import (
-    WINOGRAD_SIDE,
+    TILE_RESULTS,
+    Windows,
     check_argmax,
     check_columns,
     check_convolution,
@@ -76,14 +77,14 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
 
 def winograd_matrices(n_results: int, n_taps: int) -> tuple[Array, Array, Array]:
     """Return A, B and G: for n_taps taps g and as many pixels d as are needed, A.T @ ((G @ g) * (B.T @ d)) is the
-    correlation of d with g at n_results places.
+    correlation of d with g at n_results places. Pixels must be 6 or 8.
 
     Read the other way round, taps and results are the coefficients of two polynomials, whose product is known by its
-    values at as many points as it has coefficients: here 0, +-5/8, +-3/2 and infinity. G takes the values of the taps,
-    A those of the results, and B.T is what interpolates.
+    values at as many points as it has coefficients. G takes the values of the taps, A those of the results, and B.T is
+    what interpolates.
     """
     n = n_results + n_taps - 1
-    points = np.array([0, 5 / 8, -5 / 8, 3 / 2, -3 / 2])[: n - 1]
+    points = np.array({6: [0, 5 / 8, -5 / 8, 3 / 2, -3 / 2], 8: [0, 1 / 2, -1 / 2, 1, -1, 2, -2]}[n])  # and infinity
     A, G, B = np.zeros((n, n_results)), np.zeros((n, n_taps)), np.zeros((n, n))
     for i, point in enumerate(points):
         others = np.delete(points, i)
@@ -98,40 +99,37 @@ def winograd_matrices(n_results: int, n_taps: int) -> tuple[Array, Array, Array]
 def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array:
     """Convolve by Winograd's method, tile by tile; see `cnn_ext.kernels.winograd_conv2d_forward`."""
     windows = check_winograd(x, w, b, padding)
-    n_results = WINOGRAD_SIDE + 1 - windows.h_window
     x, w = _native(x), _native(w)
-    A, B, G = (m.astype(w.dtype) for m in winograd_matrices(n_results, windows.h_window))
-    values = B.T @ _tiles(x, padding, windows.h_out, windows.w_out, n_results, WINOGRAD_SIDE) @ B
-    products = np.einsum("nctuij,kcij->nktuij", values, G @ w @ G.T)
-    results = A.T @ products @ A  # (N, K, tiles down, tiles across, n_results, n_results)
+    A, B, G = (m.astype(w.dtype) for m in winograd_matrices(TILE_RESULTS, windows.h_window))
+    values = B.T @ _tiles(x, padding, len(B), windows) @ B  # (N, C, tiles down, tiles across, side, side)
+    results = A.T @ np.einsum("nctuij,kcij->nktuij", values, G @ w @ G.T) @ A
     n, k, down, across = results.shape[:4]
-    out = results.transpose(0, 1, 2, 4, 3, 5).reshape(n, k, down * n_results, across * n_results)
+    out = results.transpose(0, 1, 2, 4, 3, 5).reshape(n, k, down * TILE_RESULTS, across * TILE_RESULTS)
     return np.ascontiguousarray(out[:, :, : windows.h_out, : windows.w_out]) + _native(b)[:, None, None]
 
 
 def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> tuple[Array, Array, Array]:
     """Return the gradients of the same; see `cnn_ext.kernels.winograd_conv2d_backward`."""
     windows = check_winograd(x, w, None, padding)
-    side, dout = windows.h_window, _native(dout)
-    n_taps = WINOGRAD_SIDE + 1 - side
+    dout, x, side = _native(dout), _native(x), windows.h_window
     turned = np.ascontiguousarray(_native(w).transpose(1, 0, 2, 3)[..., ::-1, ::-1])
     dx = winograd_conv2d_forward(dout, turned, np.zeros(w.shape[1], dout.dtype), side - 1 - padding)
     # Each tile of pixels is correlated with its gradients, which gives side x side sums: a share of dw.
-    A, B, G = (m.astype(dout.dtype) for m in winograd_matrices(side, n_taps))
-    values = B.T @ _tiles(_native(x), padding, windows.h_out, windows.w_out, n_taps, WINOGRAD_SIDE) @ B
-    gradients = G @ _tiles(dout, 0, windows.h_out, windows.w_out, n_taps, n_taps) @ G.T
+    A, B, G = (m.astype(dout.dtype) for m in winograd_matrices(side, TILE_RESULTS))
+    values = B.T @ _tiles(x, padding, len(B), windows) @ B
+    gradients = G @ _tiles(dout, 0, TILE_RESULTS, windows) @ G.T
     dw = A.T @ np.einsum("nctuij,nktuij->kcij", values, gradients) @ A
     return dx, dw, dout.sum(axis=(0, 2, 3))
 
 
-def _tiles(x: Array, padding: int, height: int, width: int, step: int, side: int) -> Array:
-    """Cut padded images into tiles of side x side pixels, `step` apart, that cover height x width results."""
-    down, across = -(-height // step), -(-width // step)
-    needed = ((down - 1) * step + side, (across - 1) * step + side)
+def _tiles(x: Array, padding: int, side: int, windows: Windows) -> Array:
+    """Cut padded images into tiles of side x side pixels, one for each TILE_RESULTS x TILE_RESULTS results."""
+    down, across = -(-windows.h_out // TILE_RESULTS), -(-windows.w_out // TILE_RESULTS)
+    needed = ((n - 1) * TILE_RESULTS + side for n in (down, across))
     rest = [max(0, need - size - padding) for need, size in zip(needed, x.shape[2:], strict=True)]
     padded = np.pad(x, ((0, 0), (0, 0), (padding, rest[0]), (padding, rest[1])))
     tiles = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))
-    return tiles[:, :, ::step, ::step][:, :, :down, :across]
+    return tiles[:, :, ::TILE_RESULTS, ::TILE_RESULTS][:, :, :down, :across]
 
 
 def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 The way back sums over images in chunks, each into its own partial sum; the partial sums are then added in a binary tree
 over the chunks. So the result does not depend on who worked on what.
 
-A convolution is computed directly (`tile` is 0) or by Winograd's method in tiles of results, tile x tile of them. Images
+A convolution is computed directly (`tile` is 0) or by Winograd's method from tiles of tile x tile pixels. Images
 with numbers that would spoil the latter's sums are then still computed directly, each by itself.
 """
 
@@ -15,7 +15,7 @@ from cnn_ext._threads import POOL, SET_NUMBER
 from conv cimport conv_kernels, conv_lists, conv_pixel, conv_shape, conv_table
 from layout cimport image_layout, layout_of
 from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
-from winograd cimport TILE_POINTS, TILE_SIDE, weight_order, winograd_kernels, winograd_table
+from winograd cimport TILE_RESULTS, weight_order, winograd_kernels, winograd_table
 
 
 cdef extern from "instruction_sets.h" nogil:
@@ -99,7 +99,7 @@ cdef int set_for(Py_ssize_t n_wide, int real_bytes) noexcept:
 cdef void place_tiles(conv_shape *s, Py_ssize_t tile) noexcept:
     """Say how many tiles cover the result."""
     s.tile = tile
-    s.tiles_down, s.tiles_across = (s.h_conv + tile - 1) // tile, (s.w_conv + tile - 1) // tile
+    s.tiles_down, s.tiles_across = (s.h_conv + TILE_RESULTS - 1) // TILE_RESULTS, (s.w_conv + TILE_RESULTS - 1) // TILE_RESULTS
 
 
 cdef void lay_out_padded(conv_shape *s, Py_ssize_t height, Py_ssize_t width, Py_ssize_t slack) noexcept:
@@ -126,12 +126,12 @@ cdef Plan plan_of(windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, Py_s
     if tile:
         if (
             s.h_filter != s.w_filter or s.h_filter not in (3, 5) or s.stride != 1 or s.padding >= s.h_filter
-            or tile != TILE_SIDE + 1 - s.h_filter or tile % pool
+            or tile != s.h_filter + TILE_RESULTS - 1 or TILE_RESULTS % pool
         ):
             raise ValueError("there are no such tiles for this geometry")
         place_tiles(s, tile)
     lay_out_padded(
-        s, s.tiles_down * tile + s.h_filter - 1, s.tiles_across * tile + s.w_filter - 1,
+        s, s.tiles_down * TILE_RESULTS + s.h_filter - 1, s.tiles_across * TILE_RESULTS + s.w_filter - 1,
         max(s.run_padded, plan.forth.lanes),
     )
     plan.image_size = s.n_channels * s.height * s.width
@@ -166,7 +166,7 @@ cdef void plan_tiles(Plan *plan, int real_bytes) noexcept:
     plan.images_per_group = max(
         1, min((TILES_OF_GROUP + per_image - 1) // per_image, (plan.n_images + CHUNKS_OF_FEW - 1) // CHUNKS_OF_FEW)
     )
-    plan.fast_forward_size = TILE_POINTS * s.n_channels * s.filters_padded
+    plan.fast_forward_size = s.tile * s.tile * s.n_channels * s.filters_padded
     plan.tiles_forth = tiles_at_once(plan, plan.fast_forth, real_bytes)
     plan.forward_scratch = tiles_bytes(plan, plan.fast_forth, plan.tiles_forth, real_bytes)
     if s.pool > 1:
@@ -180,10 +180,10 @@ cdef void plan_tiles(Plan *plan, int real_bytes) noexcept:
     t.run_padded = round_up(t.run, lanes)
     place_tiles(t, s.tile)
     lay_out_padded(
-        t, max(t.tiles_down * t.tile + t.h_filter - 1, t.padding + s.tiles_down * s.tile),
-        max(t.tiles_across * t.tile + t.w_filter - 1, t.padding + s.tiles_across * s.tile), t.run_padded,
+        t, max(t.tiles_down * TILE_RESULTS + t.h_filter - 1, t.padding + s.tiles_down * TILE_RESULTS),
+        max(t.tiles_across * TILE_RESULTS + t.w_filter - 1, t.padding + s.tiles_across * TILE_RESULTS), t.run_padded,
     )
-    plan.fast_back_size = plan.sums_size = TILE_POINTS * s.n_filter * t.filters_padded
+    plan.fast_back_size = plan.sums_size = s.tile * s.tile * s.n_filter * t.filters_padded
     plan.tiles_back = tiles_at_once(plan, plan.fast_back, real_bytes)
     plan.back_scratch = (
         round_up(plan.back_scratch, 64) + plan.images_per_group * t.padded_size * real_bytes
@@ -199,7 +199,7 @@ cdef Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k, int r
 cdef Py_ssize_t tiles_bytes(const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes) noexcept nogil:
     """The size of the values and products of so many tiles, with room behind them for a row of the register tile."""
     cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
-    return (n_tiles + k.rows) * TILE_POINTS * numbers * real_bytes
+    return (n_tiles + k.rows) * plan.shape.tile * plan.shape.tile * numbers * real_bytes
 
 
 cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:
@@ -279,7 +279,7 @@ def forward(
 
     All buffers are flat. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
     `places` gets each winner's place, channels last; with `pool` 1 it may be of any size. Pooling wants `relu`.
-    `tile` is 0, or 4 for filters of 3 x 3 and 2 for 5 x 5: Winograd's method. `pool` must then divide it.
+    `tile` is 0, or 6 for filters of 3 x 3 and 8 for 5 x 5: Winograd's method. `pool` must then divide 4.
     """
     cdef Py_ssize_t n_filter = b.shape[0], i, n_wild = 0
     cdef int n_threads

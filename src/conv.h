@@ -30,7 +30,7 @@ typedef struct {
     ptrdiff_t h_out, w_out;                            /* of the result: h_conv / pool, w_conv / pool */
     ptrdiff_t filters_padded, run, run_padded;         /* n_filter, w_filter * C; both rounded up to whole vectors */
     ptrdiff_t padded_row, padded_size;                 /* numbers in a row, in all of a padded image */
-    ptrdiff_t tile, tiles_down, tiles_across;          /* for winograd.h: side of a tile of results, 0: direct; how many */
+    ptrdiff_t tile, tiles_down, tiles_across;          /* for winograd.h: side of a tile of pixels, 0: direct; how many */
 } conv_shape;
 
 /* A pixel of the convolution: where its patch starts, and its gradients in the list by pixel. */

@@ -5,7 +5,7 @@ from layout cimport image_layout
 
 
 cdef extern from "winograd.h" nogil:
-    int TILE_SIDE, TILE_POINTS
+    int TILE_RESULTS
 
     ctypedef struct weight_order:
         Py_ssize_t filter_stride, channel_stride

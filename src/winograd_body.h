@@ -8,9 +8,26 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-/* The points +-A and +-B. */
-#define A ((REAL)0.625)
-#define B ((REAL)1.5)
+/* The points of a tile besides 0 and infinity, +-point[i], and the polynomials that they are roots of, in t = x * x. */
+typedef struct {
+    REAL point[3];
+    REAL all[4];       /* coefficients of the product of (t - point[j]^2), the lowest first */
+    REAL others[3][3]; /* the same without j == i */
+    REAL scale[3];     /* 1 / (2 t others[i](t)) at t = point[i]^2: what B' multiplies in, G divides by */
+} NAMED(tile_points);
+
+static const NAMED(tile_points) NAMED(points_of_6) = {
+    {(REAL)0.625, (REAL)1.5},
+    {(REAL)(0.390625 * 2.25), (REAL)-2.640625, 1},
+    {{(REAL)-2.25, 1}, {(REAL)-0.390625, 1}},
+    {(REAL)(1 / (2 * 0.390625 * (0.390625 - 2.25))), (REAL)(1 / (2 * 2.25 * (2.25 - 0.390625)))},
+};
+static const NAMED(tile_points) NAMED(points_of_8) = {
+    {(REAL)0.5, 1, 2},
+    {-1, (REAL)5.25, (REAL)-5.25, 1},
+    {{4, -5, 1}, {1, (REAL)-4.25, 1}, {(REAL)0.25, (REAL)-1.25, 1}},
+    {(REAL)(1 / 1.40625), (REAL)(1 / -4.5), (REAL)(1 / 90.0)},
+};
 
 static int NAMED(tame)(const void *x_, ptrdiff_t n)
 {
@@ -26,117 +43,119 @@ static int NAMED(tame)(const void *x_, ptrdiff_t n)
     return any == 0;
 }
 
-/* B': six pixels to the values at 0, A, -A, B, -B, infinity of the polynomials that pick them out. */
-static ALWAYS_INLINE void NAMED(values_of_pixels)(const NAMED(vec) *d, NAMED(vec) *v)
+static ALWAYS_INLINE const NAMED(tile_points) *NAMED(points_of)(int side)
 {
-    const NAMED(vec) a = NAMED(broadcast)(A), b = NAMED(broadcast)(B), minus_a = -a, minus_b = -b;
-    const NAMED(vec) aa = NAMED(broadcast)(-A * A), bb = NAMED(broadcast)(-B * B);
-    const NAMED(vec) sum = aa + bb, product = aa * bb;
-    const NAMED(vec) even_a = NAMED(fma_add)(bb, d[2], d[4]), odd_a = NAMED(fma_add)(bb, d[1], d[3]);
-    const NAMED(vec) even_b = NAMED(fma_add)(aa, d[2], d[4]), odd_b = NAMED(fma_add)(aa, d[1], d[3]);
-    v[0] = NAMED(fma_add)(product, d[0], NAMED(fma_add)(sum, d[2], d[4]));
-    v[1] = NAMED(fma_add)(a, odd_a, even_a);
-    v[2] = NAMED(fma_add)(minus_a, odd_a, even_a);
-    v[3] = NAMED(fma_add)(b, odd_b, even_b);
-    v[4] = NAMED(fma_add)(minus_b, odd_b, even_b);
-    v[5] = NAMED(fma_add)(product, d[1], NAMED(fma_add)(sum, d[3], d[5]));
+    return side == 6 ? &NAMED(points_of_6) : &NAMED(points_of_8);
 }
 
-/* G: n coefficients, 2 to 5, to the values of their polynomial at the points, each over what B' has multiplied in. */
-static ALWAYS_INLINE void NAMED(values_of_taps)(const NAMED(vec) *g, int n, NAMED(vec) *u)
+/* sum of c[i] * v[i * step] over n coefficients, of which the last is 1. */
+static ALWAYS_INLINE NAMED(vec) NAMED(monic)(const REAL *c, const NAMED(vec) *v, int step, int n)
 {
-    const REAL aa = A * A, bb = B * B;
-    const NAMED(vec) over_a = NAMED(broadcast)(1 / (2 * aa * (aa - bb))), over_b = NAMED(broadcast)(1 / (2 * bb * (bb - aa)));
-    NAMED(vec) even_a = g[0], even_b = g[0], odd_a = g[1], odd_b = g[1];
-    if (n > 4) {
-        even_a = NAMED(fma_add)(NAMED(broadcast)(aa * aa), g[4], even_a);
-        even_b = NAMED(fma_add)(NAMED(broadcast)(bb * bb), g[4], even_b);
-    }
-    if (n > 3) {
-        odd_a = NAMED(fma_add)(NAMED(broadcast)(aa), g[3], odd_a);
-        odd_b = NAMED(fma_add)(NAMED(broadcast)(bb), g[3], odd_b);
-    }
-    if (n > 2) {
-        even_a = NAMED(fma_add)(NAMED(broadcast)(aa), g[2], even_a);
-        even_b = NAMED(fma_add)(NAMED(broadcast)(bb), g[2], even_b);
-    }
-    odd_a *= A;
-    odd_b *= B;
-    u[0] = g[0] * NAMED(broadcast)(1 / (aa * bb));
-    u[1] = (even_a + odd_a) * over_a;
-    u[2] = (even_a - odd_a) * over_a;
-    u[3] = (even_b + odd_b) * over_b;
-    u[4] = (even_b - odd_b) * over_b;
-    u[5] = g[n - 1];
+    NAMED(vec) sum = v[(n - 1) * step];
+    for (int i = n - 2; i >= 0; i--)
+        sum = NAMED(fma_add)(NAMED(broadcast)(c[i]), v[i * step], sum);
+    return sum;
 }
 
-/* A': the values of a product at the points to n of its coefficients, 2 to 5. */
-static ALWAYS_INLINE void NAMED(coefficients)(const NAMED(vec) *m, int n, NAMED(vec) *y)
+/* B': the pixels of a line of a tile to the values at 0, the points, and infinity, of the polynomials that pick them out. */
+static ALWAYS_INLINE void NAMED(values_of_pixels)(const NAMED(vec) *d, int side, NAMED(vec) *v)
 {
-    const NAMED(vec) sum_a = m[1] + m[2], sum_b = m[3] + m[4], difference_a = m[1] - m[2], difference_b = m[3] - m[4];
-    y[0] = m[0] + (sum_a + sum_b);
-    y[1] = NAMED(fma_add)(NAMED(broadcast)(B), difference_b, NAMED(broadcast)(A) * difference_a);
-    if (n > 2)
-        y[2] = NAMED(fma_add)(NAMED(broadcast)(B * B), sum_b, NAMED(broadcast)(A * A) * sum_a);
-    if (n > 3)
-        y[3] = NAMED(fma_add)(NAMED(broadcast)(B * B * B), difference_b, NAMED(broadcast)(A * A * A) * difference_a);
-    if (n > 4)
-        y[4] = NAMED(fma_add)(NAMED(broadcast)(B * B * B * B), sum_b, NAMED(broadcast)(A * A * A * A) * sum_a);
-    y[n - 1] += m[5];
+    const NAMED(tile_points) *p = NAMED(points_of)(side);
+    const int n_pairs = side / 2 - 1;
+    v[0] = NAMED(monic)(p->all, d, 2, n_pairs + 1);
+    v[side - 1] = NAMED(monic)(p->all, d + 1, 2, n_pairs + 1);
+    for (int i = 0; i < n_pairs; i++) {
+        const NAMED(vec) even = NAMED(monic)(p->others[i], d + 2, 2, n_pairs);
+        const NAMED(vec) odd = NAMED(monic)(p->others[i], d + 1, 2, n_pairs);
+        v[1 + 2 * i] = NAMED(fma_add)(NAMED(broadcast)(p->point[i]), odd, even);
+        v[2 + 2 * i] = NAMED(fma_add)(NAMED(broadcast)(-p->point[i]), odd, even);
+    }
+}
+
+/* G: n coefficients, 3 to 5, to the values of their polynomial at the points, over what B' has multiplied in. */
+static ALWAYS_INLINE void NAMED(values_of_taps)(const NAMED(vec) *g, int n, int side, NAMED(vec) *u)
+{
+    const NAMED(tile_points) *p = NAMED(points_of)(side);
+    u[0] = g[0] * NAMED(broadcast)(1 / p->all[0]);
+    u[side - 1] = g[n - 1];
+    for (int i = 0; i < side / 2 - 1; i++) {
+        const NAMED(vec) t = NAMED(broadcast)(p->point[i] * p->point[i]), scale = NAMED(broadcast)(p->scale[i]);
+        NAMED(vec) even = n > 4 ? NAMED(fma_add)(t, g[4], g[2]) : g[2], odd = n > 3 ? NAMED(fma_add)(t, g[3], g[1]) : g[1];
+        even = NAMED(fma_add)(t, even, g[0]);
+        odd *= NAMED(broadcast)(p->point[i]);
+        u[1 + 2 * i] = (even + odd) * scale;
+        u[2 + 2 * i] = (even - odd) * scale;
+    }
+}
+
+/* A': the values of a product at the points to n of its coefficients, 3 to 5. */
+static ALWAYS_INLINE void NAMED(coefficients)(const NAMED(vec) *m, int n, int side, NAMED(vec) *y)
+{
+    const NAMED(tile_points) *p = NAMED(points_of)(side);
+    y[0] = m[0];
+    for (int j = 1; j < n; j++)
+        y[j] = (NAMED(vec)){0};
+    y[n - 1] = m[side - 1];
+    for (int i = 0; i < side / 2 - 1; i++) {
+        const NAMED(vec) sum = m[1 + 2 * i] + m[2 + 2 * i], difference = m[1 + 2 * i] - m[2 + 2 * i];
+        REAL power = 1;
+        for (int j = 0; j < n; j++, power *= p->point[i])
+            y[j] = NAMED(fma_add)(NAMED(broadcast)(power), j % 2 ? difference : sum, y[j]);
+    }
 }
 
 /* values = B' d B of one vector of the channels of a tile. */
-static ALWAYS_INLINE void NAMED(tile_values)(const REAL *tile, ptrdiff_t row, ptrdiff_t pixel, REAL *values,
+static ALWAYS_INLINE void NAMED(tile_values)(const REAL *tile, ptrdiff_t row, ptrdiff_t pixel, int side, REAL *values,
                                              ptrdiff_t step)
 {
-    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], d[TILE_SIDE], v[TILE_SIDE];
-    for (int x = 0; x < TILE_SIDE; x++) {
-        for (int y = 0; y < TILE_SIDE; y++)
+    NAMED(vec) columns[LARGEST_TILE][LARGEST_TILE], d[LARGEST_TILE], v[LARGEST_TILE];
+    for (int x = 0; x < side; x++) {
+        for (int y = 0; y < side; y++)
             d[y] = NAMED(load)(tile + y * row + x * pixel);
-        NAMED(values_of_pixels)(d, v);
-        for (int y = 0; y < TILE_SIDE; y++)
+        NAMED(values_of_pixels)(d, side, v);
+        for (int y = 0; y < side; y++)
             columns[y][x] = v[y];
     }
-    for (int y = 0; y < TILE_SIDE; y++) {
-        NAMED(values_of_pixels)(columns[y], v);
-        for (int x = 0; x < TILE_SIDE; x++)
-            NAMED(store)(values + (y * TILE_SIDE + x) * step, v[x]);
+    for (int y = 0; y < side; y++) {
+        NAMED(values_of_pixels)(columns[y], side, v);
+        for (int x = 0; x < side; x++)
+            NAMED(store)(values + (y * side + x) * step, v[x]);
     }
 }
 
 /* values = G g G' of one vector; the n x n taps lie `row` and `pixel` apart. */
-static ALWAYS_INLINE void NAMED(tap_values)(const REAL *taps, ptrdiff_t row, ptrdiff_t pixel, int n, REAL *values,
-                                            ptrdiff_t step)
+static ALWAYS_INLINE void NAMED(tap_values)(const REAL *taps, ptrdiff_t row, ptrdiff_t pixel, int n, int side,
+                                            REAL *values, ptrdiff_t step)
 {
-    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], g[TILE_SIDE], u[TILE_SIDE];
+    NAMED(vec) columns[LARGEST_TILE][LARGEST_TILE], g[LARGEST_TILE], u[LARGEST_TILE];
     for (int x = 0; x < n; x++) {
         for (int y = 0; y < n; y++)
             g[y] = NAMED(load)(taps + y * row + x * pixel);
-        NAMED(values_of_taps)(g, n, u);
-        for (int y = 0; y < TILE_SIDE; y++)
+        NAMED(values_of_taps)(g, n, side, u);
+        for (int y = 0; y < side; y++)
             columns[y][x] = u[y];
     }
-    for (int y = 0; y < TILE_SIDE; y++) {
-        NAMED(values_of_taps)(columns[y], n, u);
-        for (int x = 0; x < TILE_SIDE; x++)
-            NAMED(store)(values + (y * TILE_SIDE + x) * step, u[x]);
+    for (int y = 0; y < side; y++) {
+        NAMED(values_of_taps)(columns[y], n, side, u);
+        for (int x = 0; x < side; x++)
+            NAMED(store)(values + (y * side + x) * step, u[x]);
     }
 }
 
-/* results[y][x] = A' M A of one vector, n x n of them. */
-static ALWAYS_INLINE void NAMED(results)(const REAL *products, ptrdiff_t step, int n,
-                                         NAMED(vec) (*out)[TILE_SIDE])
+/* out[y][x] = A' M A of one vector, n x n results. */
+static ALWAYS_INLINE void NAMED(results)(const REAL *products, ptrdiff_t step, int n, int side,
+                                         NAMED(vec) (*out)[LARGEST_TILE])
 {
-    NAMED(vec) columns[TILE_SIDE][TILE_SIDE], m[TILE_SIDE], y[TILE_SIDE];
-    for (int x = 0; x < TILE_SIDE; x++) {
-        for (int i = 0; i < TILE_SIDE; i++)
-            m[i] = NAMED(load)(products + (i * TILE_SIDE + x) * step);
-        NAMED(coefficients)(m, n, y);
+    NAMED(vec) columns[LARGEST_TILE][LARGEST_TILE], m[LARGEST_TILE], y[LARGEST_TILE];
+    for (int x = 0; x < side; x++) {
+        for (int i = 0; i < side; i++)
+            m[i] = NAMED(load)(products + (i * side + x) * step);
+        NAMED(coefficients)(m, n, side, y);
         for (int i = 0; i < n; i++)
             columns[i][x] = y[i];
     }
     for (int i = 0; i < n; i++)
-        NAMED(coefficients)(columns[i], n, out[i]);
+        NAMED(coefficients)(columns[i], n, side, out[i]);
 }
 
 static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
@@ -164,9 +183,9 @@ static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order,
                 }
                 REAL *to = packed + pair * s->n_channels + c * width + (k - pair);
                 if (side == 3)
-                    NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, to, s->n_channels * n_filters);
+                    NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, 6, to, s->n_channels * n_filters);
                 else
-                    NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, to, s->n_channels * n_filters);
+                    NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, 8, to, s->n_channels * n_filters);
             }
     }
 }
@@ -193,14 +212,14 @@ static ALWAYS_INLINE void NAMED(multiply_values)(const REAL *values, ptrdiff_t t
             NAMED(store)(products + t * product_step + v * LANES, sum[t][v]);
 }
 
-/* Write the n x n results of a tile, or the maxima of its windows, of one vector of filters from k on. */
-static ALWAYS_INLINE void NAMED(write_tile)(const conv_shape *s, NAMED(vec) (*result)[TILE_SIDE], int n, ptrdiff_t y,
+/* Write the results of a tile, or the maxima of its windows, of one vector of filters from k on. */
+static ALWAYS_INLINE void NAMED(write_tile)(const conv_shape *s, NAMED(vec) (*result)[LARGEST_TILE], ptrdiff_t y,
                                             ptrdiff_t x, ptrdiff_t k, REAL *out, image_layout layout, uint8_t *places,
                                             int pool)
 {
     const ptrdiff_t n_filters = s->n_filter - k;
-    for (int wy = 0; wy < n / pool; wy++)
-        for (int wx = 0; wx < n / pool; wx++) {
+    for (int wy = 0; wy < TILE_RESULTS / pool; wy++)
+        for (int wx = 0; wx < TILE_RESULTS / pool; wx++) {
             NAMED(vec) best = {0};
             NAMED(mask) winner = {0};
             for (int i = 0; i < pool * pool; i++)
@@ -218,21 +237,21 @@ static ALWAYS_INLINE void NAMED(write_tile)(const conv_shape *s, NAMED(vec) (*re
 
 /* The results of one tile whose corner among them is at (y, x), from its products. */
 static ALWAYS_INLINE void NAMED(finish_tile)(const conv_shape *s, const REAL *products, const REAL *bias, ptrdiff_t y,
-                                             ptrdiff_t x, REAL *out, image_layout layout, uint8_t *places, int n,
+                                             ptrdiff_t x, REAL *out, image_layout layout, uint8_t *places, int side,
                                              int pool)
 {
     const ptrdiff_t step = NAMED(whole_vectors)(s->n_filter);
     for (ptrdiff_t k = 0; k < step; k += LANES) {
-        NAMED(vec) result[TILE_SIDE][TILE_SIDE];
-        NAMED(results)(products + k, step, n, result);
+        NAMED(vec) result[TILE_RESULTS][LARGEST_TILE];
+        NAMED(results)(products + k, step, TILE_RESULTS, side, result);
         const NAMED(vec) b = bias ? NAMED(load)(bias + k) : (NAMED(vec)){0};
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) {
+        for (int i = 0; i < TILE_RESULTS; i++)
+            for (int j = 0; j < TILE_RESULTS; j++) {
                 result[i][j] += b;
                 if (s->relu)
                     result[i][j] = NAMED(relu)(result[i][j]);
             }
-        NAMED(write_tile)(s, result, n, y, x, k, out, layout, places, pool);
+        NAMED(write_tile)(s, result, y, x, k, out, layout, places, pool);
     }
 }
 
@@ -244,7 +263,7 @@ typedef struct {
 static ALWAYS_INLINE NAMED(tile_place) NAMED(place_of)(const conv_shape *s, ptrdiff_t tile)
 {
     const ptrdiff_t in_image = s->tiles_down * s->tiles_across, rest = tile % in_image;
-    NAMED(tile_place) place = {tile / in_image, rest / s->tiles_across * s->tile, rest % s->tiles_across * s->tile};
+    const NAMED(tile_place) place = {tile / in_image, rest / s->tiles_across * TILE_RESULTS, rest % s->tiles_across * TILE_RESULTS};
     return place;
 }
 
@@ -252,11 +271,14 @@ static ALWAYS_INLINE NAMED(tile_place) NAMED(place_of)(const conv_shape *s, ptrd
 static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrdiff_t first, ptrdiff_t end, REAL *values)
 {
     const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
-    for (ptrdiff_t tile = first; tile < end; tile++, values += TILE_POINTS * step) {
+    for (ptrdiff_t tile = first; tile < end; tile++, values += s->tile * s->tile * step) {
         const NAMED(tile_place) at = NAMED(place_of)(s, tile);
         const REAL *from = padded + at.image * s->padded_size + at.y * s->padded_row + at.x * s->n_channels;
         for (ptrdiff_t c = 0; c < s->n_channels; c += LANES)
-            NAMED(tile_values)(from + c, s->padded_row, s->n_channels, values + c, step);
+            if (s->tile == 6)
+                NAMED(tile_values)(from + c, s->padded_row, s->n_channels, 6, values + c, step);
+            else
+                NAMED(tile_values)(from + c, s->padded_row, s->n_channels, 8, values + c, step);
     }
 }
 
@@ -264,11 +286,11 @@ static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrd
 static void NAMED(products_of_tiles)(const conv_shape *s, const REAL *values, const REAL *packed, ptrdiff_t n_tiles,
                                      REAL *products)
 {
-    const ptrdiff_t C = s->n_channels, V = TILE_POINTS * NAMED(whole_vectors)(C);
-    const ptrdiff_t n_filters = NAMED(whole_vectors)(s->n_filter), P = TILE_POINTS * n_filters;
-    for (ptrdiff_t point = 0; point < TILE_POINTS; point++)
+    const ptrdiff_t n_points = s->tile * s->tile, C = s->n_channels, n_filters = NAMED(whole_vectors)(s->n_filter);
+    const ptrdiff_t V = n_points * NAMED(whole_vectors)(C), P = n_points * n_filters;
+    for (ptrdiff_t point = 0; point < n_points; point++)
         for (ptrdiff_t k = 0; k < n_filters; k += 2 * LANES) {
-            const REAL *filters = packed + (point * n_filters + k) * C, *v = values + point * (V / TILE_POINTS);
+            const REAL *filters = packed + (point * n_filters + k) * C, *v = values + point * NAMED(whole_vectors)(C);
             REAL *p = products + point * n_filters + k;
             for (ptrdiff_t tile = 0; tile < n_tiles; tile += TILE_ROWS, v += TILE_ROWS * V, p += TILE_ROWS * P)
                 if (n_filters - k > LANES)
@@ -286,17 +308,19 @@ static void NAMED(results_of_tiles)(const conv_shape *s, const REAL *products, c
         const ptrdiff_t image = at.image * s->n_filter * s->h_out * s->w_out;
         REAL *out = out_ + image;
         uint8_t *places = s->pool > 1 ? places_ + image : NULL;
-        if (s->tile == 4 && s->pool == 1)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 1);
-        else if (s->tile == 4 && s->pool == 2)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 2);
-        else if (s->tile == 4)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 4, 4);
+        if (s->tile == 6 && s->pool == 1)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 1);
+        else if (s->tile == 6 && s->pool == 2)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 2);
+        else if (s->tile == 6)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 4);
         else if (s->pool == 1)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 2, 1);
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 1);
+        else if (s->pool == 2)
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 2);
         else
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 2, 2);
-        products += TILE_POINTS * NAMED(whole_vectors)(s->n_filter);
+            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 4);
+        products += s->tile * s->tile * NAMED(whole_vectors)(s->n_filter);
     }
 }
 
@@ -306,7 +330,7 @@ static void NAMED(forward)(const conv_shape *s, ptrdiff_t n_images, const void *
 {
     const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
     REAL *values = scratch;
-    REAL *products = values + (tiles_at_once + TILE_ROWS) * TILE_POINTS * NAMED(whole_vectors)(s->n_channels);
+    REAL *products = values + (tiles_at_once + TILE_ROWS) * s->tile * s->tile * NAMED(whole_vectors)(s->n_channels);
     for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
         const ptrdiff_t end = first + tiles_at_once < n_tiles ? first + tiles_at_once : n_tiles;
         NAMED(values_of_tiles)(s, padded, first, end, values);
@@ -346,29 +370,29 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
 {
     const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
     const ptrdiff_t C_step = NAMED(whole_vectors)(s->n_channels), K_step = NAMED(whole_vectors)(s->n_filter);
+    const ptrdiff_t n_points = s->tile * s->tile, V = n_points * C_step, G = n_points * K_step;
     const REAL *first_gradient = (const REAL *)gradients_ + g->padding * g->padded_row + g->padding * g->n_channels;
-    REAL *values = scratch, *gradients = values + (tiles_at_once + TILE_ROWS) * TILE_POINTS * C_step;
+    REAL *values = scratch, *gradients = values + (tiles_at_once + TILE_ROWS) * V;
     for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
         const ptrdiff_t n = first + tiles_at_once < n_tiles ? tiles_at_once : n_tiles - first;
         NAMED(values_of_tiles)(s, padded, first, first + n, values);
         for (ptrdiff_t t = 0; t < n; t++) {
             const NAMED(tile_place) at = NAMED(place_of)(s, first + t);
             const REAL *from = first_gradient + at.image * g->padded_size + at.y * g->padded_row + at.x * g->n_channels;
-            REAL *to = gradients + t * TILE_POINTS * K_step;
+            REAL *to = gradients + t * G;
             for (ptrdiff_t k = 0; k < s->n_filter; k += LANES)
-                if (s->tile == 4)
-                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, 4, to + k, K_step);
+                if (s->tile == 6)
+                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, TILE_RESULTS, 6, to + k, K_step);
                 else
-                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, 2, to + k, K_step);
+                    NAMED(tap_values)(from + k, g->padded_row, g->n_channels, TILE_RESULTS, 8, to + k, K_step);
         }
-        for (ptrdiff_t point = 0; point < TILE_POINTS; point++)
+        for (ptrdiff_t point = 0; point < n_points; point++)
             for (ptrdiff_t k = 0, n_filters; k < s->n_filter; k += n_filters) {
                 const ptrdiff_t left = s->n_filter - k;
                 n_filters = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
                 for (ptrdiff_t c = 0; c < C_step; c += 2 * LANES) {
                     const REAL *gradient = gradients + point * K_step + k, *value = values + point * C_step + c;
                     REAL *sums = (REAL *)sums_ + (point * s->n_filter + k) * C_step + c;
-                    const ptrdiff_t G = TILE_POINTS * K_step, V = TILE_POINTS * C_step;
                     if (C_step - c > LANES) {
                         if (n_filters == TILE_ROWS)
                             NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 2);
@@ -396,8 +420,8 @@ static ALWAYS_INLINE void NAMED(add_filters)(const conv_shape *s, const REAL *su
     const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
     for (ptrdiff_t k = 0; k < s->n_filter; k++)
         for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
-            NAMED(vec) result[TILE_SIDE][TILE_SIDE];
-            NAMED(results)(sums + k * step + c, s->n_filter * step, side, result);
+            NAMED(vec) result[LARGEST_TILE][LARGEST_TILE];
+            NAMED(results)(sums + k * step + c, s->n_filter * step, side, side + TILE_RESULTS - 1, result);
             for (int ky = 0; ky < side; ky++)
                 for (int kx = 0; kx < side; kx++) {
                     REAL *to = dw + (k * side + ky) * s->run_padded + kx * s->n_channels + c;
@@ -425,8 +449,6 @@ const winograd_kernels NAMED(winograd) = {
     NAMED(add_weight_gradient),
 };
 
-#undef A
-#undef B
 #undef ALWAYS_INLINE
 #undef LANES
 #undef TILE_ROWS

@@ -85,22 +85,20 @@ def test_kernels_and_twins_equal_the_direct_sums_for_any_geometry(data):
         check(shape, data.draw(st.integers(1, 19)), side, padding, np.float32, np.random.default_rng(0), patch)
 
 
-@pytest.mark.parametrize("geometry", [((4, 32, 14, 14), 32, 3, 1), ((4, 32, 14, 14), 32, 5, 2)], ids=str)
-def test_errors_are_two_to_five_times_those_of_the_direct_sums(geometry, rng):
-    """As documented, of the root mean square, for one seed; with room for a processor without FMA."""
-    shape, k, side, padding = geometry
-    x, w, b = make(shape, k, side, np.float32, rng)
-    dout = rng.standard_normal((shape[0], k, 14, 14)).astype(np.float32)
-    exact = directly(reference, *(a.astype(np.float64) for a in (dout, x, w, b)), padding)
-    fast, direct = all_of(kernels, dout, x, w, b, padding), directly(kernels, dout, x, w, b, padding)
-    for f, d, e in list(zip(fast, direct, exact))[:3]:
-        assert np.square(f - e).mean() <= 7**2 * np.square(d - e).mean()
+@pytest.mark.parametrize(("side", "error"), [(3, 6e-7), (5, 2.4e-6)])
+def test_errors_are_as_documented(side, error, rng):
+    """Root mean squares, for one seed; with room for a processor without FMA."""
+    x, w, b = make((4, 32, 14, 14), 32, side, np.float32, rng)
+    dout = rng.standard_normal((4, 32, 14, 14)).astype(np.float32)
+    exact = directly(reference, *(a.astype(np.float64) for a in (dout, x, w, b)), side // 2)
+    for got, wanted in list(zip(all_of(kernels, dout, x, w, b, side // 2), exact))[:3]:
+        assert np.sqrt(np.square(got - wanted).mean()) <= 1.5 * error * wanted.std()
 
 
 def test_matrices_are_those_of_correlation(rng):
-    for n_results, n_taps in ((4, 3), (2, 5), (3, 4), (5, 2)):
+    for n_results, n_taps in ((4, 3), (4, 5), (3, 4), (5, 4)):
         A, B, G = reference.winograd_matrices(n_results, n_taps)
-        d, g = rng.standard_normal(6), rng.standard_normal(n_taps)
+        d, g = rng.standard_normal(n_results + n_taps - 1), rng.standard_normal(n_taps)
         np.testing.assert_allclose(A.T @ ((G @ g) * (B.T @ d)), np.correlate(d, g), rtol=0, atol=1e-13)
 
 
@@ -174,9 +172,9 @@ def test_bad_gradient():
 @pytest.mark.parametrize(
     ("arguments", "tile"),
     [
-        (((16, 14, 14), 32, 5, 5, 1, 2), 2),
-        (((16, 14, 14), 32, 3, 3, 1, 1), 4),
-        (((16, 3, 3), 32, 3, 3, 1, 1), 4),
+        (((16, 14, 14), 32, 5, 5, 1, 2), 8),
+        (((16, 14, 14), 32, 3, 3, 1, 1), 6),
+        (((16, 3, 3), 32, 3, 3, 1, 1), 6),
         (((16, 2, 2), 32, 3, 3, 1, 1), 0),  # the tile would be mostly outside
         (((3, 14, 14), 32, 3, 3, 1, 1), 0),  # few channels
         (((16, 14, 14), 32, 3, 3, 2, 1), 0),
@@ -197,7 +195,7 @@ def test_the_layer_chooses_by_its_shape(arguments, tile, rng):
 
 
 @pytest.mark.parametrize(
-    ("side", "pool", "in_one"), [(3, 2, True), (3, 4, True), (3, 3, False), (5, 2, True), (5, 4, False)]
+    ("side", "pool", "in_one"), [(3, 2, True), (3, 4, True), (3, 3, False), (5, 2, True), (5, 3, False)]
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_blocks_of_tiles_give_what_the_layers_give(side, pool, in_one, dtype, rng):

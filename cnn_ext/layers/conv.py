@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_float_dtype, check_image_shape, check_int
-from .._windows import check_windows
+from .._windows import TILE_RESULTS, check_windows
 from ..engine import ConvEngine, fastest_tile
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
@@ -156,7 +156,7 @@ class Conv(Layer):
 
     def pools(self, size: int) -> bool:
         """Whether an engine of this layer can pool windows of this side: they must fill its tiles, if there are any."""
-        return self.tile % size == 0
+        return self.tile == 0 or TILE_RESULTS % size == 0
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, n_filter, H_out, W_out)."""
