@@ -59,15 +59,16 @@ def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
 def fastest_tile(windows: Windows, n_filter: int) -> int:
     """Return the tile with which a convolution is fastest, 0 for directly: a rule on its shape, measured once.
 
-    Winograd's method pays from 8 channels and filters on, unless its tiles stick out too far over the edge: it must
-    save a third of the products.
+    Winograd's method must save half of the products, which small images do not where tiles stick out over their edges;
+    and it turns pixels and results in as many channels and filters as they have, which must not be too few to spread
+    that over.
     """
     tile = winograd_tile(windows)
-    if tile == 0 or min(windows.n_channels, n_filter) < 8:
+    if tile == 0 or windows.n_channels < (8 if tile == 6 else 4) or n_filter < 4:
         return 0
     n_tiles = -(-windows.h_out // TILE_RESULTS) * -(-windows.w_out // TILE_RESULTS)
     products = windows.h_out * windows.w_out * windows.h_window * windows.w_window
-    return tile if 3 * n_tiles * tile**2 <= 2 * products else 0
+    return tile if 2 * n_tiles * tile**2 <= products else 0
 
 
 class ConvEngine(ImageBuffers):

@@ -31,6 +31,7 @@ ctypedef fused real:
 cdef enum:
     # Images are shared into chunks, each summed by itself, by a rule on their number alone: 10 chunks of up to 5
     # images, which two threads share evenly; of more images, up to 16 chunks.
+    LINE = 64  # bytes of a cache line
     FEW_IMAGES = 5
     CHUNKS_OF_FEW = 10
     MOST_CHUNKS = 16
@@ -199,7 +200,7 @@ cdef Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k, int r
 cdef Py_ssize_t tiles_bytes(const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes) noexcept nogil:
     """The size of the values and products of so many tiles, with room behind them for a row of the register tile."""
     cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
-    return (n_tiles + k.rows) * plan.shape.tile * plan.shape.tile * numbers * real_bytes
+    return (n_tiles + k.rows) * (plan.shape.tile * plan.shape.tile * numbers * real_bytes + 2 * LINE)
 
 
 cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:

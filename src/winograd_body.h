@@ -163,6 +163,13 @@ static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
+/* From one tile's values or products, of n channels or filters, to the next one's: with a cache line between them, since
+ * steps of whole pages would have the tiles that are used together push each other out of the fastest cache. */
+static ptrdiff_t NAMED(tile_step)(const conv_shape *s, ptrdiff_t n)
+{
+    return s->tile * s->tile * NAMED(whole_vectors)(n) + (ptrdiff_t)(64 / sizeof(REAL));
+}
+
 /* packed[point][pair of vectors of filters][channel][filter of the pair]. */
 static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order, void *packed_)
 {
@@ -271,7 +278,7 @@ static ALWAYS_INLINE NAMED(tile_place) NAMED(place_of)(const conv_shape *s, ptrd
 static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrdiff_t first, ptrdiff_t end, REAL *values)
 {
     const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
-    for (ptrdiff_t tile = first; tile < end; tile++, values += s->tile * s->tile * step) {
+    for (ptrdiff_t tile = first; tile < end; tile++, values += NAMED(tile_step)(s, s->n_channels)) {
         const NAMED(tile_place) at = NAMED(place_of)(s, tile);
         const REAL *from = padded + at.image * s->padded_size + at.y * s->padded_row + at.x * s->n_channels;
         for (ptrdiff_t c = 0; c < s->n_channels; c += LANES)
@@ -287,7 +294,7 @@ static void NAMED(products_of_tiles)(const conv_shape *s, const REAL *values, co
                                      REAL *products)
 {
     const ptrdiff_t n_points = s->tile * s->tile, C = s->n_channels, n_filters = NAMED(whole_vectors)(s->n_filter);
-    const ptrdiff_t V = n_points * NAMED(whole_vectors)(C), P = n_points * n_filters;
+    const ptrdiff_t V = NAMED(tile_step)(s, C), P = NAMED(tile_step)(s, s->n_filter);
     for (ptrdiff_t point = 0; point < n_points; point++)
         for (ptrdiff_t k = 0; k < n_filters; k += 2 * LANES) {
             const REAL *filters = packed + (point * n_filters + k) * C, *v = values + point * NAMED(whole_vectors)(C);
@@ -320,7 +327,7 @@ static void NAMED(results_of_tiles)(const conv_shape *s, const REAL *products, c
             NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 2);
         else
             NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 4);
-        products += s->tile * s->tile * NAMED(whole_vectors)(s->n_filter);
+        products += NAMED(tile_step)(s, s->n_filter);
     }
 }
 
@@ -329,8 +336,7 @@ static void NAMED(forward)(const conv_shape *s, ptrdiff_t n_images, const void *
                            void *scratch)
 {
     const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
-    REAL *values = scratch;
-    REAL *products = values + (tiles_at_once + TILE_ROWS) * s->tile * s->tile * NAMED(whole_vectors)(s->n_channels);
+    REAL *values = scratch, *products = values + (tiles_at_once + TILE_ROWS) * NAMED(tile_step)(s, s->n_channels);
     for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
         const ptrdiff_t end = first + tiles_at_once < n_tiles ? first + tiles_at_once : n_tiles;
         NAMED(values_of_tiles)(s, padded, first, end, values);
@@ -370,7 +376,8 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
 {
     const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
     const ptrdiff_t C_step = NAMED(whole_vectors)(s->n_channels), K_step = NAMED(whole_vectors)(s->n_filter);
-    const ptrdiff_t n_points = s->tile * s->tile, V = n_points * C_step, G = n_points * K_step;
+    const ptrdiff_t n_points = s->tile * s->tile;
+    const ptrdiff_t V = NAMED(tile_step)(s, s->n_channels), G = NAMED(tile_step)(s, s->n_filter);
     const REAL *first_gradient = (const REAL *)gradients_ + g->padding * g->padded_row + g->padding * g->n_channels;
     REAL *values = scratch, *gradients = values + (tiles_at_once + TILE_ROWS) * V;
     for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
