@@ -141,7 +141,7 @@ static ALWAYS_INLINE void NAMED(forward_pixels)(const conv_shape *s, const REAL 
 
 /* Convolve, rectify and pool n_windows windows side by side, at_once of their pixels at a time. Naively, for each
  * window and filter:
- *     for each place: value = max(conv + bias, 0); if it beats best: best, winner = value, place.
+ *     for each place: value = conv + bias; if it beats best: best, winner = value, place;    then the ReLU.
  * The first of equal values wins, a NaN wins over all, as in the layers one by one. */
 static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *corner, const ptrdiff_t *from_corner,
                                               const REAL *weights, const REAL *bias, REAL *out, image_layout layout,
@@ -165,11 +165,12 @@ static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *c
             for (int v = 0; v < n_vectors; v++) {
                 const NAMED(vec) b = NAMED(load)(bias + filter + v * LANES);
                 for (int i = 0; i < at_once; i++)
-                    NAMED(compete)(NAMED(relu)(sum[w * at_once + i][v] + b), (int)(first + i), &best[w][v], &winner[w][v]);
+                    NAMED(compete)(sum[w * at_once + i][v] + b, (int)(first + i), &best[w][v], &winner[w][v]);
             }
     }
     for (int w = 0; w < n_windows; w++)
         for (int v = 0; v < n_vectors; v++) {
+            NAMED(rectify_winner)(&best[w][v], &winner[w][v]);
             const ptrdiff_t k = v * LANES, n = s->n_filter - filter - k;
             NAMED(scatter)(out + k * layout.channel_stride + w * layout.pixel_stride, layout.channel_stride, n, best[w][v]);
             NAMED(store_bytes)(places + w * s->n_filter + k, n, winner[w][v]);

@@ -49,11 +49,10 @@ static void NAMED(norm_forward)(const norm_shape *s, const void *z_, const void 
                 for (ptrdiff_t y = 0, place = 0; y < s->pool; y++)
                     for (ptrdiff_t x = 0; x < s->pool; x++, place++) {
                         const REAL *pixel = corner + (y * s->width + x) * s->n_channels;
-                        NAMED(vec) value = (NAMED(load_some)(pixel + c, n) - m) * a + b;
-                        if (s->relu)
-                            value = NAMED(relu)(value);
-                        NAMED(compete)(value, (int)place, &best, &winner);
+                        NAMED(compete)((NAMED(load_some)(pixel + c, n) - m) * a + b, (int)place, &best, &winner);
                     }
+                if (s->relu)
+                    NAMED(rectify_winner)(&best, &winner);
                 NAMED(scatter)(out + c * layout.channel_stride + window * layout.pixel_stride, layout.channel_stride, n,
                                best);
                 if (s->pool > 1)

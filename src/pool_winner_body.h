@@ -11,3 +11,10 @@ static inline __attribute__((always_inline)) void NAMED(compete)(NAMED(vec) valu
     *best = (NAMED(vec))(((NAMED(mask))value & wins) | ((NAMED(mask))*best & ~wins));
     *winner = (places & wins) | (*winner & ~wins);
 }
+
+/* What a ReLU before the pooling would have made of it: where no value was above 0 all are 0, and the first has won. */
+static inline __attribute__((always_inline)) void NAMED(rectify_winner)(NAMED(vec) *best, NAMED(mask) *winner)
+{
+    *winner &= ~(*best <= 0);
+    *best = NAMED(relu)(*best);
+}

@@ -103,8 +103,15 @@ static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(
 
 static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integers)
 {
-    NAMED(bytes) bytes = __builtin_convertvector(integers, NAMED(bytes));
-    __builtin_memcpy(p, &bytes, n < LANES ? (size_t)n : (size_t)LANES);
+#if VECTOR_BYTES == 64 /* the compiler takes the lanes out one by one */
+    const __m128i bytes = sizeof(REAL) == 4 ? _mm512_cvtepi32_epi8((__m512i)integers) : _mm512_cvtepi64_epi8((__m512i)integers);
+#else
+    const NAMED(bytes) bytes = __builtin_convertvector(integers, NAMED(bytes));
+#endif
+    if (n >= LANES)
+        __builtin_memcpy(p, &bytes, (size_t)LANES);
+    else
+        __builtin_memcpy(p, &bytes, (size_t)n);
 }
 
 static inline NAMED(vec) NAMED(relu)(NAMED(vec) v)

@@ -231,6 +231,8 @@ static ALWAYS_INLINE void NAMED(write_tile)(const conv_shape *s, NAMED(vec) (*re
             NAMED(mask) winner = {0};
             for (int i = 0; i < pool * pool; i++)
                 NAMED(compete)(result[wy * pool + i / pool][wx * pool + i % pool], i, &best, &winner);
+            if (s->relu)
+                NAMED(rectify_winner)(&best, &winner);
             const ptrdiff_t window_y = y / pool + wy, window_x = x / pool + wx;
             if (window_y >= s->h_out || window_x >= s->w_out)
                 continue;
@@ -253,11 +255,8 @@ static ALWAYS_INLINE void NAMED(finish_tile)(const conv_shape *s, const REAL *pr
         NAMED(results)(products + k, step, TILE_RESULTS, side, result);
         const NAMED(vec) b = bias ? NAMED(load)(bias + k) : (NAMED(vec)){0};
         for (int i = 0; i < TILE_RESULTS; i++)
-            for (int j = 0; j < TILE_RESULTS; j++) {
+            for (int j = 0; j < TILE_RESULTS; j++)
                 result[i][j] += b;
-                if (s->relu)
-                    result[i][j] = NAMED(relu)(result[i][j]);
-            }
         NAMED(write_tile)(s, result, y, x, k, out, layout, places, pool);
     }
 }
