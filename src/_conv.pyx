@@ -373,8 +373,13 @@ cdef void backward_sparse(Job *job, Py_ssize_t image, char *dw) noexcept nogil:
     cdef char *by_filter = dpadded + s.padded_size * k.real_bytes
     cdef char *by_pixel = by_filter + job.plan.out_size * k.entry_bytes
     cdef conv_lists lists
+    if job.dx == NULL and k.narrow_weight_gradient(
+        s, job.padded + image * job.padded_step, job.dout + image * job.out_step, job.out + image * job.out_step,
+        job.out_layout, job.places + image * job.places_step, dw, db,
+    ):
+        return
     lists.by_filter = by_filter
-    lists.by_pixel = by_pixel if job.dx != NULL else NULL
+    lists.by_pixel = by_pixel
     lists.pixels = <conv_pixel *> (by_pixel + job.plan.out_size * k.entry_bytes)
     lists.sorted = lists.pixels + s.h_out * s.w_out * s.pool * s.pool
     lists.n_of_filter = <int32_t *> (lists.sorted + s.h_out * s.w_out * s.pool * s.pool)

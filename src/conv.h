@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
     void *by_filter;             /* n_filter lists, each with room for a gradient from every window */
     int32_t *n_of_filter;
-    void *by_pixel;              /* one list after the other; NULL if nobody wants it */
+    void *by_pixel;              /* one list after the other */
     conv_pixel *pixels, *sorted; /* window by window, in it place by place; the same by how many gradients they have */
     int32_t *alive;              /* scratch of n_filter + 1 */
 } conv_lists;
@@ -64,9 +64,11 @@ typedef struct {
                     image_layout layout, uint8_t *places);
 
     /* Behind ReLU and pooling: list the gradients of one image; add their share to dW (in the form `back`) and db; set
-     * the padded gradient of the image. */
+     * the padded gradient of the image. Or, without a list, add to dW and db at once, if this shape is made for it. */
     void (*list_gradients)(const conv_shape *s, const void *dout, const void *out, image_layout layout,
                            const uint8_t *places, conv_lists lists);
+    int (*narrow_weight_gradient)(const conv_shape *s, const void *padded, const void *dout, const void *out,
+                                  image_layout layout, const uint8_t *places, void *dw, void *db);
     void (*sparse_weight_gradient)(const conv_shape *s, const void *padded, conv_lists lists, void *dw, void *db);
     void (*sparse_input_gradient)(const conv_shape *s, conv_lists lists, const void *back, void *dpadded);
 

@@ -37,6 +37,8 @@ cdef extern from "conv.h" nogil:
                         image_layout, uint8_t *places) noexcept nogil
         void (*list_gradients)(const conv_shape *, const void *dout, const void *out, image_layout,
                                const uint8_t *places, conv_lists) noexcept nogil
+        int (*narrow_weight_gradient)(const conv_shape *, const void *padded, const void *dout, const void *out,
+                                      image_layout, const uint8_t *places, void *dw, void *db) noexcept nogil
         void (*sparse_weight_gradient)(const conv_shape *, const void *padded, conv_lists, void *dw, void *db) noexcept nogil
         void (*sparse_input_gradient)(const conv_shape *, conv_lists, const void *back, void *dpadded) noexcept nogil
         void (*gradient_image)(const conv_shape *, const void *dout, const void *out, image_layout,

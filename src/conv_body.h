@@ -264,6 +264,7 @@ const conv_kernels NAMED(conv) = {
     NAMED(unpad),
     NAMED(forward),
     NAMED(list_gradients),
+    NAMED(narrow_weight_gradient),
     NAMED(sparse_weight_gradient),
     NAMED(sparse_input_gradient),
     NAMED(gradient_image),

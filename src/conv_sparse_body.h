@@ -46,15 +46,6 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
         const int32_t corner = (int32_t)((y * s->padded_row + x * s->n_channels) * s->pool * s->stride);
         const REAL *g = dout + window * layout.pixel_stride, *o = out + window * layout.pixel_stride;
         const uint8_t *place = places + window * s->n_filter;
-        if (!by_pixel) { /* an entry is always written, and counts or not */
-            for (ptrdiff_t k = 0; k < s->n_filter; k++) {
-                NAMED(conv_entry) *entry = by_filter + k * n_windows + lists.n_of_filter[k];
-                entry->value = g[k * layout.channel_stride];
-                entry->where = corner + from_corner[place[k]];
-                lists.n_of_filter[k] += !(o[k * layout.channel_stride] <= 0);
-            }
-            continue;
-        }
         ptrdiff_t n_alive = 0;
         for (ptrdiff_t k = 0; k < s->n_filter; k++) {
             lists.alive[n_alive] = (int32_t)k;
@@ -84,8 +75,7 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
             entry->where = k;
         }
     }
-    if (by_pixel)
-        NAMED(sort_pixels)(s, lists);
+    NAMED(sort_pixels)(s, lists);
 }
 
 /* dw[i] += value * patch[offset[i]] for n vectors i, over all entries; the n sums stay in registers. */
@@ -151,6 +141,53 @@ static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padde
                 db[k] += NAMED(sum_values)(begin, end);
         }
     }
+}
+
+/* For each gradient of an image as it comes: dw[k] += value * patch, whose n_rows rows are in_row vectors each; db[k] +=
+ * value. */
+static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *padded, const REAL *dout, const REAL *out,
+                                             image_layout layout, const uint8_t *places, REAL *dw, REAL *db,
+                                             ptrdiff_t n_rows, ptrdiff_t in_row)
+{
+    ptrdiff_t from_corner[256]; /* a place fits a byte */
+    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
+        from_corner[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
+    for (ptrdiff_t window = 0; window < s->h_out * s->w_out; window++, places += s->n_filter) {
+        const ptrdiff_t y = window / s->w_out, x = window % s->w_out, at = window * layout.pixel_stride;
+        const REAL *corner = padded + (y * s->padded_row + x * s->n_channels) * s->pool * s->stride;
+        for (ptrdiff_t first = 0; first < s->n_filter; first += LANES) {
+            const NAMED(vec) outs = NAMED(gather)(out + at + first * layout.channel_stride, layout.channel_stride,
+                                                  s->n_filter - first);
+            for (unsigned alive = NAMED(bits_of)(~(outs <= 0)); alive; alive &= alive - 1) {
+                const ptrdiff_t k = first + __builtin_ctz(alive);
+                const REAL value = dout[at + k * layout.channel_stride], *patch = corner + from_corner[places[k]];
+                REAL *to = dw + k * n_rows * in_row * LANES;
+                for (ptrdiff_t row = 0; row < n_rows; row++)
+                    for (ptrdiff_t v = 0; v < in_row; v++, to += LANES)
+                        NAMED(store)(to, NAMED(fma_add)(NAMED(broadcast)(value),
+                                                        NAMED(load)(patch + row * s->padded_row + v * LANES),
+                                                        NAMED(load)(to)));
+                db[k] += value;
+            }
+        }
+    }
+}
+
+/* Where patches are narrow, as in a first layer whose images have one channel, and nobody wants dX, a list costs more than
+ * it saves. Returns whether it was so: by a rule that does not know the vectors, since db is summed in another order. */
+static int NAMED(narrow_weight_gradient)(const conv_shape *s, const void *padded, const void *dout, const void *out,
+                                         image_layout layout, const uint8_t *places, void *dw, void *db)
+{
+    const ptrdiff_t in_row = s->run_padded / LANES;
+    if (s->run > 8)
+        return 0;
+    if (in_row == 1 && s->h_filter == 3)
+        NAMED(add_patches)(s, padded, dout, out, layout, places, dw, db, 3, 1);
+    else if (in_row == 1 && s->h_filter == 5)
+        NAMED(add_patches)(s, padded, dout, out, layout, places, dw, db, 5, 1);
+    else
+        NAMED(add_patches)(s, padded, dout, out, layout, places, dw, db, s->h_filter, in_row);
+    return 1;
 }
 
 /* patch[i] += value * filter[i] for n vectors i, for each pixel over all its entries; the n sums stay in registers. The

@@ -9,8 +9,10 @@
  *     load, store      from and to memory, of any alignment
  *     broadcast        one number in every lane
  *     fma_add(a, b, c) a * b + c; on every set but SSE2 rounded once
- *     load_some, store_some, scatter, store_bytes
- *                      the first n lanes, all if n is larger: from and to memory, to numbers `stride` apart, as bytes
+ *     load_some, store_some, gather, scatter, store_bytes
+ *                      the first n lanes, all if n is larger (0 in the others): from and to memory, from and to numbers
+ *                      `stride` apart, as bytes
+ *     bits_of          which lanes are true, one bit each
  *     relu             max(x, 0); a NaN stays
  *     relu_back        the gradient where a ReLU let `out` through, else 0
  *     TILE_ROWS        rows of a tile of sums, two vectors wide, that the registers hold with what a step needs
@@ -92,6 +94,16 @@ static inline void NAMED(store_some)(REAL *p, ptrdiff_t n, NAMED(vec) v)
         __builtin_memcpy(p, &v, (size_t)n * sizeof(REAL));
 }
 
+static inline NAMED(vec) NAMED(gather)(const REAL *p, ptrdiff_t stride, ptrdiff_t n)
+{
+    if (stride == 1)
+        return NAMED(load_some)(p, n);
+    NAMED(vec) v = {0};
+    for (ptrdiff_t lane = 0; lane < n && lane < LANES; lane++)
+        v[lane] = p[lane * stride];
+    return v;
+}
+
 static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(vec) v)
 {
     if (stride == 1 && n >= LANES)
@@ -112,6 +124,20 @@ static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integ
         __builtin_memcpy(p, &bytes, (size_t)LANES);
     else
         __builtin_memcpy(p, &bytes, (size_t)n);
+}
+
+static inline unsigned NAMED(bits_of)(NAMED(mask) lanes)
+{
+#if VECTOR_BYTES == 64
+    return sizeof(REAL) == 4 ? _mm512_movepi32_mask((__m512i)lanes) : _mm512_movepi64_mask((__m512i)lanes);
+#elif VECTOR_BYTES == 32
+    return (unsigned)(sizeof(REAL) == 4 ? _mm256_movemask_ps((__m256)lanes) : _mm256_movemask_pd((__m256d)lanes));
+#else
+    unsigned bits = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        bits |= (unsigned)(lanes[lane] & 1) << lane;
+    return bits;
+#endif
 }
 
 static inline NAMED(vec) NAMED(relu)(NAMED(vec) v)
