@@ -1,6 +1,9 @@
-/* The worker pool: chunks are handed out by a counter; waiting workers spin for some microseconds, then sleep.
+/* The worker pool: each thread has its share of the chunks, and helps the others when it is through; waiting workers spin
+ * for a fraction of a millisecond, then sleep.
  *
- * A call opens a job, wakes the workers, takes chunks itself, and closes the job when none is left. A worker that
+ * The shares are stretches, the same at each call: what a thread has computed of some images is still in its cache when
+ * the next call works on them. A call opens a job, wakes the workers, takes chunks itself, and closes the job when none is
+ * left: the share of a worker that does not come in time is taken by the others. A worker that
  * comes late finds the job closed and goes back to waiting, so a call never waits for a thread that the system has not
  * scheduled yet. `inside` counts the workers that may be looking at the job: a worker adds itself before it looks
  * whether the job is open, the caller closes it before it looks at the count. With sequentially consistent atomics
@@ -58,11 +61,14 @@ static struct {
     chunk_function function;
     void *context;
     ptrdiff_t n_chunks;
-    int most_threads;
-    atomic_ptrdiff_t next_chunk;
+    int n_threads;
     atomic_bool open;
     atomic_int inside;
 } job;
+
+static struct {
+    _Alignas(64) atomic_ptrdiff_t next; /* a cache line each */
+} shares[POOL_MAX_THREADS];
 
 static atomic_int wanted_threads = 1;
 static atomic_flag busy = ATOMIC_FLAG_INIT; /* held by the one caller that uses the pool */
@@ -90,13 +96,20 @@ static void pause_briefly(void)
 #endif
 }
 
+static ptrdiff_t first_chunk(int share)
+{
+    return job.n_chunks * share / job.n_threads;
+}
+
 static void work_on_job(void)
 {
-    chunk_function function = job.function;
-    void *context = job.context;
-    ptrdiff_t n_chunks = job.n_chunks, chunk;
-    while ((chunk = atomic_fetch_add_explicit(&job.next_chunk, 1, memory_order_relaxed)) < n_chunks)
-        function(context, chunk);
+    for (int i = 0; i < job.n_threads; i++) {
+        const int share = (this_thread + i) % job.n_threads;
+        const ptrdiff_t end = first_chunk(share + 1);
+        ptrdiff_t chunk;
+        while ((chunk = atomic_fetch_add_explicit(&shares[share].next, 1, memory_order_relaxed)) < end)
+            job.function(job.context, chunk);
+    }
 }
 
 static int64_t nanoseconds(void)
@@ -139,7 +152,7 @@ static void *worker_main(void *worker)
         if (atomic_load(&stopping))
             return NULL;
         atomic_fetch_add(&job.inside, 1);
-        if (atomic_load(&job.open) && this_thread < job.most_threads)
+        if (atomic_load(&job.open) && this_thread < job.n_threads)
             work_on_job();
         atomic_fetch_sub(&job.inside, 1);
     }
@@ -218,8 +231,9 @@ void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int mo
     job.function = function;
     job.context = context;
     job.n_chunks = n_chunks;
-    job.most_threads = most_threads;
-    atomic_store(&job.next_chunk, 0);
+    job.n_threads = n_threads;
+    for (int share = 0; share < n_threads; share++)
+        atomic_store_explicit(&shares[share].next, first_chunk(share), memory_order_relaxed);
     atomic_store(&job.open, 1);
     call_workers();
     work_on_job();
