@@ -78,21 +78,49 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
     NAMED(sort_pixels)(s, lists);
 }
 
-/* dw[i] += value * patch[offset[i]] for n vectors i, over all entries; the n sums stay in registers. */
-static ALWAYS_INLINE void NAMED(sum_patches)(const REAL *padded, const NAMED(conv_entry) *entry,
-                                             const NAMED(conv_entry) *end, const ptrdiff_t *offset, REAL *dw, int n)
+/* dw[row][v] += value * patch[row][v] for n_rows rows of n vectors, over all entries; the sums stay in registers. */
+static ALWAYS_INLINE void NAMED(sum_patches)(const REAL *padded, ptrdiff_t padded_row, const NAMED(conv_entry) *entry,
+                                             const NAMED(conv_entry) *end, REAL *dw, ptrdiff_t dw_row, int n_rows, int n)
 {
-    NAMED(vec) sum[10];
-    for (int i = 0; i < n; i++)
-        sum[i] = NAMED(load)(dw + i * LANES);
+    NAMED(vec) sum[5][10];
+    for (int row = 0; row < n_rows; row++)
+        for (int v = 0; v < n; v++)
+            sum[row][v] = NAMED(load)(dw + row * dw_row + v * LANES);
     for (; entry < end; entry++) {
         const REAL *patch = padded + entry->where;
         NAMED(vec) value = NAMED(broadcast)(entry->value);
-        for (int i = 0; i < n; i++)
-            sum[i] = NAMED(fma_add)(value, NAMED(load)(patch + offset[i]), sum[i]);
+        for (int row = 0; row < n_rows; row++, patch += padded_row)
+            for (int v = 0; v < n; v++)
+                sum[row][v] = NAMED(fma_add)(value, NAMED(load)(patch + v * LANES), sum[row][v]);
     }
-    for (int i = 0; i < n; i++)
-        NAMED(store)(dw + i * LANES, sum[i]);
+    for (int row = 0; row < n_rows; row++)
+        for (int v = 0; v < n; v++)
+            NAMED(store)(dw + row * dw_row + v * LANES, sum[row][v]);
+}
+
+/* The same with a number of rows that is known here, as far as their sums fit the registers. */
+static ALWAYS_INLINE void NAMED(sum_rows)(const REAL *padded, ptrdiff_t padded_row, const NAMED(conv_entry) *entry,
+                                          const NAMED(conv_entry) *end, REAL *dw, ptrdiff_t dw_row, ptrdiff_t n_rows,
+                                          int n)
+{
+    if (5 * n <= SUMS_AT_ONCE && n_rows == 5)
+        NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 5, n);
+    else if (3 * n <= SUMS_AT_ONCE && n_rows == 3)
+        NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 3, n);
+    else if (2 * n <= SUMS_AT_ONCE && n_rows == 2)
+        NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 2, n);
+    else
+        NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 1, n);
+}
+
+/* How many of the rows that are left are summed at once, in n vectors each: 1, 2, 3 or 5. */
+static ptrdiff_t NAMED(rows_at_once)(ptrdiff_t left, ptrdiff_t n)
+{
+    static const int numbers[] = {5, 3, 2};
+    for (int i = 0; i < 3; i++)
+        if (numbers[i] <= left && numbers[i] * n <= SUMS_AT_ONCE)
+            return numbers[i];
+    return 1;
 }
 
 /* Four sums, so that they do not wait for each other. */
@@ -107,38 +135,39 @@ static REAL NAMED(sum_values)(const NAMED(conv_entry) *entry, const NAMED(conv_e
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* Naively, for each filter k and each of its gradients: dw[k] += value * patch, db[k] += value. A patch is cut into
- * vectors, row by row (the last of a row may reach past it: those lanes are never read), and as many vectors of dw[k]
- * as the registers hold stay there over all the gradients of a filter. */
-static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padded, conv_lists lists, void *dw_,
+/* Naively, for each filter k and each of its gradients: dw[k] += value * patch, db[k] += value. The rows of a patch are cut
+ * into vectors (the last of a row may reach past it: those lanes are never read), and as many of dw[k] as the registers
+ * hold stay there over all the gradients of a filter. */
+static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padded_, conv_lists lists, void *dw_,
                                           void *db_)
 {
-    const ptrdiff_t n_windows = s->h_out * s->w_out, in_row = s->run_padded / LANES, in_patch = s->h_filter * in_row;
+    const ptrdiff_t n_windows = s->h_out * s->w_out, in_row = s->run_padded / LANES, dw_row = s->run_padded;
+    const ptrdiff_t parts = (in_row + 9) / 10, in_part = (in_row + parts - 1) / parts;
     REAL *db = db_;
-    const ptrdiff_t rounds = (in_patch + 9) / 10, in_round = (in_patch + rounds - 1) / rounds;
-    for (ptrdiff_t first = 0, n; first < in_patch; first += n) {
-        ptrdiff_t offset[10];
-        n = in_patch - first < in_round ? in_patch - first : in_round;
-        for (ptrdiff_t i = 0; i < n; i++)
-            offset[i] = (first + i) / in_row * s->padded_row + (first + i) % in_row * LANES;
-        for (ptrdiff_t k = 0; k < s->n_filter; k++) {
-            const NAMED(conv_entry) *begin = (const NAMED(conv_entry) *)lists.by_filter + k * n_windows;
-            const NAMED(conv_entry) *end = begin + lists.n_of_filter[k];
-            REAL *dw = (REAL *)dw_ + (k * in_patch + first) * LANES;
-            switch (n) {
-            case 10: NAMED(sum_patches)(padded, begin, end, offset, dw, 10); break;
-            case 9: NAMED(sum_patches)(padded, begin, end, offset, dw, 9); break;
-            case 8: NAMED(sum_patches)(padded, begin, end, offset, dw, 8); break;
-            case 7: NAMED(sum_patches)(padded, begin, end, offset, dw, 7); break;
-            case 6: NAMED(sum_patches)(padded, begin, end, offset, dw, 6); break;
-            case 5: NAMED(sum_patches)(padded, begin, end, offset, dw, 5); break;
-            case 4: NAMED(sum_patches)(padded, begin, end, offset, dw, 4); break;
-            case 3: NAMED(sum_patches)(padded, begin, end, offset, dw, 3); break;
-            case 2: NAMED(sum_patches)(padded, begin, end, offset, dw, 2); break;
-            default: NAMED(sum_patches)(padded, begin, end, offset, dw, 1); break;
+    for (ptrdiff_t first = 0, n; first < in_row; first += n) {
+        n = in_row - first < in_part ? in_row - first : in_part;
+        for (ptrdiff_t ky = 0, rows; ky < s->h_filter; ky += rows) {
+            const REAL *padded = (const REAL *)padded_ + ky * s->padded_row + first * LANES;
+            rows = NAMED(rows_at_once)(s->h_filter - ky, n);
+            for (ptrdiff_t k = 0; k < s->n_filter; k++) {
+                const NAMED(conv_entry) *begin = (const NAMED(conv_entry) *)lists.by_filter + k * n_windows;
+                const NAMED(conv_entry) *end = begin + lists.n_of_filter[k];
+                REAL *dw = (REAL *)dw_ + (k * s->h_filter + ky) * dw_row + first * LANES;
+                switch (n) {
+                case 10: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 10); break;
+                case 9: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 9); break;
+                case 8: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 8); break;
+                case 7: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 7); break;
+                case 6: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 6); break;
+                case 5: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 5); break;
+                case 4: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 4); break;
+                case 3: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 3); break;
+                case 2: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 2); break;
+                default: NAMED(sum_rows)(padded, s->padded_row, begin, end, dw, dw_row, rows, 1); break;
+                }
+                if (first == 0 && ky == 0)
+                    db[k] += NAMED(sum_values)(begin, end);
             }
-            if (first == 0)
-                db[k] += NAMED(sum_values)(begin, end);
         }
     }
 }
@@ -222,7 +251,8 @@ static ALWAYS_INLINE void NAMED(sum_filters)(conv_lists lists, ptrdiff_t n_pixel
 static void NAMED(sparse_input_gradient)(const conv_shape *s, conv_lists lists, const void *back, void *dpadded_)
 {
     const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool, patch_size = s->h_filter * s->run_padded;
-    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), lines = (SUMS_AT_ONCE * VECTOR_BYTES < 320 ? SUMS_AT_ONCE * VECTOR_BYTES : 320) / 64;
+    const ptrdiff_t sums_bytes = SUMS_AT_ONCE * VECTOR_BYTES < 320 ? SUMS_AT_ONCE * VECTOR_BYTES : 320;
+    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), lines = sums_bytes / 64;
     const ptrdiff_t n_parts = (s->run + lines * line - 1) / (lines * line);
     const ptrdiff_t part = ((s->run + n_parts - 1) / n_parts + line - 1) / line * line;
     REAL *dpadded = dpadded_;

@@ -34,7 +34,7 @@
 #define SUMS_AT_ONCE 20
 #elif VECTOR_BYTES == 64
 #define TILE_ROWS 8
-#define SUMS_AT_ONCE 10
+#define SUMS_AT_ONCE 25
 #else /* 16 registers */
 #define TILE_ROWS 6
 #define SUMS_AT_ONCE 10
