@@ -3,10 +3,11 @@
     python -m benchmarks.roofline [--rounds 30] [--json FILE]
 
 Bounds: fused multiply-adds of one thread (a loop of independent ones in C, compiled here, float32; two operations each)
-and the bandwidth of a large copy. Operations are the useful ones: 2 for each multiply-add that the result needs, on the
-sparse way back only those of gradients that are alive; bytes are those of the arrays in and out, once. The bound of a
-kernel is the smaller of the peak and intensity x bandwidth. Batch 50; gradients and weights as in training under way
-(see torch_step.py), for the way back of layer 2 also with nearly all gradients alive.
+and the bandwidth of a large copy. Operations are the useful ones: 2 for each multiply-add that the direct sums need, on
+the sparse way back only those of gradients that are alive; bytes are those of the arrays in and out, once. Winograd's
+method needs fewer, so it can pass the peak; beside it stand the direct convolution, and the share that its own products
+make. The bound of a kernel is the smaller of the peak and intensity x bandwidth. Batch 50; gradients and weights as in
+training under way (see torch_step.py), for the way back of layer 2 also as in its first steps.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def main() -> None:
 
     import cnn_ext
     from benchmarks import _ours
-    from cnn_ext.engine import dense_backward, dense_forward
+    from cnn_ext.engine import ConvEngine, dense_backward, dense_forward
 
     peak = fma_peak(cnn_ext.kernels.INSTRUCTION_SET)
     big = np.ones(32 * 2**20, np.float32)
@@ -123,6 +124,25 @@ def main() -> None:
                 forward2,
                 4.0 * (pooled1.size + pooled2.size + 12_800),
                 lambda: second.forward(pooled1, *layers[3].weights(), training=True, last=True),
+            )
+            seconds = rows[-1]["seconds"]
+            own = 2.0 * 50 * 16 * 64 * 16 * 32 / seconds / peak  # 16 tiles of 64 points; 16 channels, 32 filters
+            rows[-1]["share_of_peak_by_own_products"] = own
+            print(f"    its own products alone, a sixth of them: {own:.0%} of peak")
+            directly = ConvEngine(layers[3].windows, 32, pooled1.dtype, relu=True, pool=2)
+            measure(
+                "layer 2 forward, fused, directly",
+                forward2,
+                4.0 * (pooled1.size + pooled2.size + 12_800),
+                lambda: directly.forward(pooled1, *layers[3].weights(), training=True, last=True),
+            )
+            unpooled = layers[3].engine(False, 1)
+            full = unpooled.forward(pooled1, *layers[3].weights(), training=True, last=True, out_last=True)
+            measure(
+                "layer 2 backward without pooling",
+                2 * forward2,
+                4.0 * (2 * pooled1.size + full.size + 25_600),
+                lambda: unpooled.backward(full, layers[3].weights()[0]),
             )
             measure("dense 1 forward", 2.0 * 50 * w.size, 4.0 * (x.size + w.size), lambda: dense_forward(x, w, bias))
             measure("the same by NumPy's BLAS", 2.0 * 50 * w.size, 4.0 * (x.size + w.size), lambda: x @ w + bias)

@@ -1,4 +1,4 @@
-"""The convolution layer, over the compiled direct convolution.
+"""The convolution layer, over the compiled convolutions.
 
 `cnn_ext.reference.conv2d_forward` is the same as a product of matrices, in four lines of NumPy.
 """
@@ -19,6 +19,9 @@ from .base import Array, ArrayOf, Layer, Shape, as_float_array
 
 class Conv(Layer):
     """2-D convolution (cross-correlation, as everywhere in deep learning) with a bias per filter.
+
+    Computed directly, or by Winograd's method where that is faster: stride 1, 3 x 3 filters over at least 8 channels or
+    5 x 5 over at least 4; see `cnn_ext.kernels.winograd_conv2d_forward` for what it does to rounding.
 
     Parameters
     ----------
@@ -44,6 +47,8 @@ class Conv(Layer):
     out_dim : tuple of int
         Shape (n_filter, H_out, W_out) of one output, where H_out = (H + 2 * padding - h_filter) // stride + 1.
         Rows and columns on the far side that fill no window are left out, as in PyTorch and ONNX.
+    tile : int
+        Side of the tiles that Winograd's method works on, 6 or 8; 0 where the convolution is computed directly.
 
     Raises
     ------
@@ -56,6 +61,7 @@ class Conv(Layer):
     ----------
     LeCun et al.: Gradient-based learning applied to document recognition. Proc. IEEE 86(11), 1998.
     Zhang, Franchetti, Low: High performance zero-memory overhead direct convolutions. ICML 2018.
+    Lavin, Gray: Fast algorithms for convolutional neural networks. CVPR 2016.
     """
 
     param_names = ("W", "b")
