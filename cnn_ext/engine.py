@@ -305,6 +305,13 @@ def all_finite(x: Array) -> bool:
     return bool(np.isfinite(x).all())
 
 
+def sum_of_squares(x: Array) -> float:
+    """Return the sum of the squares of `x`, the same for any number of threads."""
+    if _is_plain(x):
+        return float(_update.sum_of_squares(x.reshape(-1)))
+    return float(np.square(x, dtype=np.float64).sum())
+
+
 def add_scaled(target: Array, source: Array, factor: float) -> None:
     """Do target += factor * source in place, in the precision of `target`."""
     if _is_plain(target) and _is_plain(source) and target.dtype == source.dtype:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
-from .engine import add_scaled
+from .engine import add_scaled, sum_of_squares
 from .layers.base import Array
 
 Gradients = Sequence[Sequence[Array]]
@@ -31,7 +31,7 @@ def l2_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
     Krogh, Hertz: A simple weight decay can improve generalization. NeurIPS 1991.
     """
     lam = check_real("lam", lam, "[0, inf)")
-    return 0.5 * lam * sum(float(np.vdot(layer.W, layer.W)) for layer in layers if hasattr(layer, "W"))
+    return 0.5 * lam * sum(sum_of_squares(layer.W) for layer in layers if hasattr(layer, "W"))
 
 
 def delta_l2_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:

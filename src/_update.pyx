@@ -8,6 +8,8 @@ from pool cimport POOL_MAX_THREADS, chunk_function, pool_functions, pool_of
 cdef extern from "update.h" nogil:
     int all_finite_f32(const float *, Py_ssize_t)
     int all_finite_f64(const double *, Py_ssize_t)
+    double sum_of_squares_f32(const float *, Py_ssize_t)
+    double sum_of_squares_f64(const double *, Py_ssize_t)
     void add_scaled_f32(float *, const float *, float, Py_ssize_t)
     void add_scaled_f64(double *, const double *, double, Py_ssize_t)
     void momentum_step_f32(float *, const float *, float *, float, float, int, Py_ssize_t)
@@ -22,6 +24,7 @@ ctypedef fused real:
 
 cdef enum:
     NUMBERS_PER_CHUNK = 32768  # below, waking a thread costs more than it saves
+    MOST_SUMS = 64  # of chunks that are longer, if need be
 
 cdef struct Job:
     char *target
@@ -30,15 +33,58 @@ cdef struct Job:
     double lr, factor
     bint nesterov, wide
     Py_ssize_t n
+    Py_ssize_t n_per_sum
+    double sums[MOST_SUMS]
+
+
+cdef void finite_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_sum, n = min(job.n_per_sum, job.n - begin)
+    if job.wide:
+        job.sums[chunk] = not all_finite_f64(<const double *> job.source + begin, n)
+    else:
+        job.sums[chunk] = not all_finite_f32(<const float *> job.source + begin, n)
+
+
+cdef void squares_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_sum, n = min(job.n_per_sum, job.n - begin)
+    if job.wide:
+        job.sums[chunk] = sum_of_squares_f64(<const double *> job.source + begin, n)
+    else:
+        job.sums[chunk] = sum_of_squares_f32(<const float *> job.source + begin, n)
+
+
+cdef double sum_over_chunks(chunk_function function, const void *source, Py_ssize_t n, bint wide) noexcept nogil:
+    """Add up what `function` finds of each chunk, in an order that does not depend on the threads."""
+    cdef Job job
+    cdef Py_ssize_t n_chunks, chunk
+    cdef double total = 0
+    job.source, job.n, job.wide = <const char *> source, n, wide
+    job.n_per_sum = max(NUMBERS_PER_CHUNK, (n + MOST_SUMS - 1) // MOST_SUMS)
+    n_chunks = (n + job.n_per_sum - 1) // job.n_per_sum
+    workers.run(function, &job, n_chunks, POOL_MAX_THREADS)
+    for chunk in range(n_chunks):
+        total += job.sums[chunk]
+    return total
 
 
 def all_finite(const real[::1] x):
     """Return whether x holds neither NaN nor infinity."""
-    cdef bint result = True
+    cdef double n_chunks = 0
     if x.shape[0] != 0:
         with nogil:
-            result = all_finite_f32(&x[0], x.shape[0]) if real is float else all_finite_f64(&x[0], x.shape[0])
-    return result
+            n_chunks = sum_over_chunks(finite_chunk, &x[0], x.shape[0], sizeof(real) == 8)
+    return n_chunks == 0
+
+
+def sum_of_squares(const real[::1] x):
+    """Return the sum of x * x, added up in float64 but for short stretches."""
+    cdef double total = 0
+    if x.shape[0] != 0:
+        with nogil:
+            total = sum_over_chunks(squares_chunk, &x[0], x.shape[0], sizeof(real) == 8)
+    return total
 
 
 cdef void add_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
@@ -76,7 +122,8 @@ def add_scaled(real[::1] target, const real[::1] source, double factor):
         raise ValueError("the sizes of the buffers do not fit")
     if target.shape[0] == 0:
         return
-    job = Job(<char *> &target[0], <const char *> &source[0], NULL, 0, factor, False, sizeof(real) == 8, target.shape[0])
+    job.target, job.source = <char *> &target[0], <const char *> &source[0]
+    job.factor, job.wide, job.n = factor, sizeof(real) == 8, target.shape[0]
     with nogil:
         share(add_chunk, &job)
 
@@ -88,9 +135,7 @@ def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, dou
         raise ValueError("the sizes of the buffers do not fit")
     if param.shape[0] == 0:
         return
-    job = Job(
-        <char *> &param[0], <const char *> &grad[0], <char *> &velocity[0], lr, momentum, nesterov, sizeof(real) == 8,
-        param.shape[0],
-    )
+    job.target, job.source, job.velocity = <char *> &param[0], <const char *> &grad[0], <char *> &velocity[0]
+    job.lr, job.factor, job.nesterov, job.wide, job.n = lr, momentum, nesterov, sizeof(real) == 8, param.shape[0]
     with nogil:
         share(momentum_chunk, &job)

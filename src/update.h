@@ -7,6 +7,8 @@
 #define DECLARE_UPDATE(REAL, SUFFIX)                                                                               \
     /* 1 if none of x[0..n) is NaN or infinite. */                                                                 \
     int all_finite_##SUFFIX(const REAL *x, ptrdiff_t n);                                                           \
+    /* The sum of x[i] * x[i], formed in short stretches and in float64 beyond them. */                              \
+    double sum_of_squares_##SUFFIX(const REAL *x, ptrdiff_t n);                                                    \
     /* target[i] += factor * source[i] */                                                                          \
     void add_scaled_##SUFFIX(REAL *target, const REAL *source, REAL factor, ptrdiff_t n);                          \
     /* v = momentum * v + grad; param -= lr * (nesterov ? grad + momentum * v : v) */                              \

@@ -16,6 +16,24 @@ int NAMED(all_finite)(const REAL *x, ptrdiff_t n)
     return sum[0] == 0;
 }
 
+double NAMED(sum_of_squares)(const REAL *x, ptrdiff_t n)
+{
+    double total = 0;
+    for (ptrdiff_t begin = 0; begin < n; begin += 1024) {
+        const ptrdiff_t end = begin + 1024 < n ? begin + 1024 : n;
+        REAL sum[16] = {0}; /* so that they do not wait for each other */
+        ptrdiff_t i = begin;
+        for (; i + 16 <= end; i += 16)
+            for (int lane = 0; lane < 16; lane++)
+                sum[lane] += x[i + lane] * x[i + lane];
+        for (; i < end; i++)
+            sum[0] += x[i] * x[i];
+        for (int lane = 0; lane < 16; lane++)
+            total += sum[lane];
+    }
+    return total;
+}
+
 void NAMED(add_scaled)(REAL *restrict target, const REAL *restrict source, REAL factor, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++)

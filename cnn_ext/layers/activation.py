@@ -31,8 +31,9 @@ class ReLU(Layer):
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, []): the gradient where the input was positive, elsewhere 0."""
-        dout = self._check_gradient(dout)
-        return np.where(self._off, dout.dtype.type(0), dout), []
+        dX = np.array(self._check_gradient(dout))
+        np.copyto(dX, 0, where=self._off)
+        return dX, []
 
 
 class Sigmoid(Layer):
