@@ -178,23 +178,28 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
                                              image_layout layout, const uint8_t *places, REAL *dw, REAL *db,
                                              ptrdiff_t n_rows, ptrdiff_t in_row)
 {
-    ptrdiff_t from_corner[256]; /* a place fits a byte */
+    const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter; /* read once: dw might lie over *s, for all C knows */
+    ptrdiff_t from_corner[256];                                         /* a place fits a byte */
     for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
-        from_corner[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
-    for (ptrdiff_t window = 0; window < s->h_out * s->w_out; window++, places += s->n_filter) {
+        from_corner[place] = (place / s->pool * padded_row + place % s->pool * s->n_channels) * s->stride;
+    for (ptrdiff_t window = 0; window < s->h_out * s->w_out; window++, places += n_filter) {
         const ptrdiff_t y = window / s->w_out, x = window % s->w_out, at = window * layout.pixel_stride;
-        const REAL *corner = padded + (y * s->padded_row + x * s->n_channels) * s->pool * s->stride;
-        for (ptrdiff_t first = 0; first < s->n_filter; first += LANES) {
-            const NAMED(vec) outs = NAMED(gather)(out + at + first * layout.channel_stride, layout.channel_stride,
-                                                  s->n_filter - first);
-            for (unsigned alive = NAMED(bits_of)(~(outs <= 0)); alive; alive &= alive - 1) {
+        const REAL *corner = padded + (y * padded_row + x * s->n_channels) * s->pool * s->stride;
+        for (ptrdiff_t first = 0; first < n_filter; first += 32) {
+            unsigned alive = 0; /* of 32 filters: the end of the loop over them is a surprise, so one loop for many */
+            for (ptrdiff_t k = first; k < n_filter && k < first + 32; k += LANES) {
+                const NAMED(vec) outs = NAMED(gather)(out + at + k * layout.channel_stride, layout.channel_stride,
+                                                      n_filter - k);
+                alive |= NAMED(bits_of)(~(outs <= 0)) << (k - first);
+            }
+            for (; alive; alive &= alive - 1) {
                 const ptrdiff_t k = first + __builtin_ctz(alive);
                 const REAL value = dout[at + k * layout.channel_stride], *patch = corner + from_corner[places[k]];
                 REAL *to = dw + k * n_rows * in_row * LANES;
                 for (ptrdiff_t row = 0; row < n_rows; row++)
                     for (ptrdiff_t v = 0; v < in_row; v++, to += LANES)
                         NAMED(store)(to, NAMED(fma_add)(NAMED(broadcast)(value),
-                                                        NAMED(load)(patch + row * s->padded_row + v * LANES),
+                                                        NAMED(load)(patch + row * padded_row + v * LANES),
                                                         NAMED(load)(to)));
                 db[k] += value;
             }
