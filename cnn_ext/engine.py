@@ -300,21 +300,21 @@ def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_t
 
 def all_finite(x: Array) -> bool:
     """Return whether `x` holds neither NaN nor infinity."""
-    if _is_plain(x):
+    if _are_plain(x):
         return bool(_update.all_finite(x.reshape(-1)))
     return bool(np.isfinite(x).all())
 
 
 def sum_of_squares(x: Array) -> float:
     """Return the sum of the squares of `x`, the same for any number of threads."""
-    if _is_plain(x):
+    if _are_plain(x):
         return float(_update.sum_of_squares(x.reshape(-1)))
     return float(np.square(x, dtype=np.float64).sum())
 
 
 def add_scaled(target: Array, source: Array, factor: float) -> None:
     """Do target += factor * source in place, in the precision of `target`."""
-    if _is_plain(target) and _is_plain(source) and target.dtype == source.dtype:
+    if _are_plain(target, source):
         _update.add_scaled(target.reshape(-1), source.reshape(-1), factor)
     else:
         target += target.dtype.type(factor) * source
@@ -322,7 +322,7 @@ def add_scaled(target: Array, source: Array, factor: float) -> None:
 
 def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool) -> None:
     """Do one step of SGD with momentum in place, as `optimizers.SGD` describes it; all three of one shape."""
-    if all(_is_plain(array) and array.dtype == param.dtype for array in (param, grad, velocity)):
+    if _are_plain(param, grad, velocity):
         _update.momentum_step(param.reshape(-1), grad.reshape(-1), velocity.reshape(-1), lr, momentum, nesterov)
         return
     number = param.dtype.type
@@ -331,6 +331,13 @@ def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentu
     param -= number(lr) * (grad + number(momentum) * velocity if nesterov else velocity)
 
 
-def _is_plain(x: Array) -> bool:
-    """Whether the compiled passes over memory can take `x` as it is."""
-    return x.dtype.char in "fd" and x.dtype.isnative and x.flags.c_contiguous and x.flags.aligned
+def _are_plain(*arrays: Array) -> bool:
+    """Whether the compiled passes over memory can take these as they are: all of one dtype."""
+    dtype = arrays[0].dtype
+    if dtype.char not in "fd" or not dtype.isnative:
+        return False
+    for array in arrays:
+        flags = array.flags
+        if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+            return False
+    return True
