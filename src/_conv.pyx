@@ -60,7 +60,8 @@ cdef struct Job:
 def buffer_sizes(int real_bytes, windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, Py_ssize_t tile):
     """Return the sizes of the buffers `forward` and `backward` want for a batch, on as many threads as there are now.
 
-    padded (numbers), packed weights forward and back (numbers), scratch forward and back (bytes), partial sums (numbers).
+    In numbers: padded images, packed weights forward and back; in bytes: scratch forward and back; in numbers: partial
+    sums.
     """
     cdef Plan plan = plan_of(windows, n_filter, relu, pool, tile, real_bytes, chosen_set)
     cdef Py_ssize_t n_threads = workers.get_threads()
@@ -135,7 +136,8 @@ def forward(
         or padded.shape[0] != plan.n_images * s.padded_size
         or packed.shape[0] != plan.fast_forward_size + plan.forward_size + s.filters_padded
         or out.shape[0] != plan.n_images * plan.out_size or (pool > 1 and places.shape[0] != out.shape[0])
-        or (pool > 1 and not relu) or (s.tile and plan.n_images and scratch.shape[0] < plan.forward_scratch + plan.n_images)
+        or (pool > 1 and not relu)
+        or (s.tile and plan.n_images and scratch.shape[0] < plan.forward_scratch + plan.n_images)
     ):
         raise ValueError("the sizes of the buffers do not fit the geometry")
     if plan.n_images == 0:
@@ -322,14 +324,14 @@ cdef void add_partial_sums(void *context, Py_ssize_t part) noexcept nogil:
 
 
 def backward(
-    windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out, bint out_channels_last,
-    const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed, uint8_t[::1] scratch,
+    windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out,
+    bint out_channels_last, const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed, uint8_t[::1] scratch,
     real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 
-    The buffers are of the sizes `buffer_sizes` tells. Without `relu`, `out` and `places` may be empty. With pooling `tile`
-    makes no difference but to the size of padded images.
+    The buffers are of the sizes `buffer_sizes` tells. Without `relu`, `out` and `places` may be empty. With pooling
+    `tile` makes no difference but to the size of padded images.
     """
     cdef Py_ssize_t n_filter = db.shape[0], i
     cdef Job job

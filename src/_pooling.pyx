@@ -1,4 +1,4 @@
-"""Glue of max- and average pooling: checks the sizes of flat buffers, releases the GIL, shares planes over the threads."""
+"""Glue of max- and average pooling: checks flat buffers, releases the GIL, shares planes over the threads."""
 
 from libc.string cimport memset
 

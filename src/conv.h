@@ -1,8 +1,8 @@
 /* Direct convolution, alone or in one pass with bias, ReLU and max-pooling, and the way back.
  *
  * Shapes. Images are (H, W, C) inside: the channels of a pixel lie together, and so do the pixels of a filter row, so
- * that a row of a patch is one run of w_filter * C numbers and nothing needs unfolding. Each image is copied once into a
- * padded buffer, (H + 2 padding, W + 2 padding, C), or larger on the far sides where whole tiles need it.
+ * that a row of a patch is one run of w_filter * C numbers and nothing needs unfolding. Each image is copied once into
+ * a padded buffer, (H + 2 padding, W + 2 padding, C), or larger on the far sides where whole tiles need it.
  *
  *     padded    one padded image, `padded_size` numbers (with slack: vectors may read past its end)
  *     forward   weights as (h_filter, w_filter * C, n_filter rounded up to whole vectors)

@@ -134,7 +134,8 @@ static ALWAYS_INLINE void NAMED(forward_pixels)(const conv_shape *s, const REAL 
                 NAMED(vec) value = sum[p][v] + NAMED(load)(bias + k);
                 if (s->relu)
                     value = NAMED(relu)(value);
-                NAMED(scatter)(out + k * layout.channel_stride + (first + p) * layout.pixel_stride, layout.channel_stride, s->n_filter - k, value);
+                NAMED(scatter)(out + k * layout.channel_stride + (first + p) * layout.pixel_stride,
+                               layout.channel_stride, s->n_filter - k, value);
             }
     }
 }
@@ -172,7 +173,8 @@ static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *c
         for (int v = 0; v < n_vectors; v++) {
             NAMED(rectify_winner)(&best[w][v], &winner[w][v]);
             const ptrdiff_t k = v * LANES, n = s->n_filter - filter - k;
-            NAMED(scatter)(out + k * layout.channel_stride + w * layout.pixel_stride, layout.channel_stride, n, best[w][v]);
+            NAMED(scatter)(out + k * layout.channel_stride + w * layout.pixel_stride, layout.channel_stride, n,
+                           best[w][v]);
             NAMED(store_bytes)(places + w * s->n_filter + k, n, winner[w][v]);
         }
 }

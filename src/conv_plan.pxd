@@ -54,7 +54,8 @@ cdef inline int set_for(int chosen_set, Py_ssize_t n_wide, int real_bytes) noexc
 cdef inline void place_tiles(conv_shape *s, Py_ssize_t tile) noexcept:
     """Say how many tiles cover the result."""
     s.tile = tile
-    s.tiles_down, s.tiles_across = (s.h_conv + TILE_RESULTS - 1) // TILE_RESULTS, (s.w_conv + TILE_RESULTS - 1) // TILE_RESULTS
+    s.tiles_down = (s.h_conv + TILE_RESULTS - 1) // TILE_RESULTS
+    s.tiles_across = (s.w_conv + TILE_RESULTS - 1) // TILE_RESULTS
 
 
 cdef inline void lay_out_padded(conv_shape *s, Py_ssize_t height, Py_ssize_t width, Py_ssize_t slack) noexcept:
@@ -72,7 +73,11 @@ cdef inline Plan plan_of(
     cdef conv_shape *s = &plan.shape
     cdef int forth_set, back_set
     memset(&plan, 0, sizeof(Plan))
-    plan.n_images, s.n_channels, s.height, s.width, s.h_filter, s.w_filter, s.padding, s.stride, s.h_conv, s.w_conv = windows
+    (
+        plan.n_images, s.n_channels, s.height, s.width,
+        s.h_filter, s.w_filter, s.padding, s.stride,
+        s.h_conv, s.w_conv,
+    ) = windows
     s.n_filter, s.relu, s.pool = n_filter, relu, pool
     s.h_out, s.w_out = s.h_conv // pool, s.w_conv // pool
     s.run = s.w_filter * s.n_channels
@@ -154,7 +159,9 @@ cdef inline Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k
     return k.rows * max(1, in_cache)
 
 
-cdef inline Py_ssize_t tiles_bytes(const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes) noexcept nogil:
+cdef inline Py_ssize_t tiles_bytes(
+    const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes
+) noexcept nogil:
     """The size of the values and products of so many tiles, with room behind them for a row of the register tile."""
     cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
     return (n_tiles + k.rows) * (plan.shape.tile * plan.shape.tile * numbers * real_bytes + 2 * LINE)

@@ -28,7 +28,8 @@ static void NAMED(sort_pixels)(const conv_shape *s, conv_lists lists)
 /* Only the winner of a window has a gradient, and only if the ReLU let it through. Naively:
  *     for each window and filter k: if out > 0: append (dout, patch of the winner) to the list of filter k,
  *                                               append (dout, k) to the list of that pixel.
- * Whether a ReLU let something through is a coin's throw, so the filters that are left are gathered without a branch. */
+ * Whether a ReLU let something through is a coin's throw, so the filters that are left are gathered without a branch.
+ * */
 static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const void *out_, image_layout layout,
                                   const uint8_t *places, conv_lists lists)
 {
@@ -80,7 +81,8 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
 
 /* dw[row][v] += value * patch[row][v] for n_rows rows of n vectors, over all entries; the sums stay in registers. */
 static ALWAYS_INLINE void NAMED(sum_patches)(const REAL *padded, ptrdiff_t padded_row, const NAMED(conv_entry) *entry,
-                                             const NAMED(conv_entry) *end, REAL *dw, ptrdiff_t dw_row, int n_rows, int n)
+                                             const NAMED(conv_entry) *end, REAL *dw, ptrdiff_t dw_row, int n_rows,
+                                             int n)
 {
     NAMED(vec) sum[5][10];
     for (int row = 0; row < n_rows; row++)
@@ -135,9 +137,9 @@ static REAL NAMED(sum_values)(const NAMED(conv_entry) *entry, const NAMED(conv_e
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* Naively, for each filter k and each of its gradients: dw[k] += value * patch, db[k] += value. The rows of a patch are cut
- * into vectors (the last of a row may reach past it: those lanes are never read), and as many of dw[k] as the registers
- * hold stay there over all the gradients of a filter. */
+/* Naively, for each filter k and each of its gradients: dw[k] += value * patch, db[k] += value. The rows of a patch are
+ * cut into vectors (the last of a row may reach past it: those lanes are never read), and as many of dw[k] as the
+ * registers hold stay there over all the gradients of a filter. */
 static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padded_, conv_lists lists, void *dw_,
                                           void *db_)
 {
@@ -172,13 +174,13 @@ static void NAMED(sparse_weight_gradient)(const conv_shape *s, const void *padde
     }
 }
 
-/* For each gradient of an image as it comes: dw[k] += value * patch, whose n_rows rows are in_row vectors each; db[k] +=
- * value. */
+/* For each gradient of an image as it comes: dw[k] += value * patch, whose n_rows rows are in_row vectors each; db[k]
+ * += value. */
 static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *padded, const REAL *dout, const REAL *out,
                                              image_layout layout, const uint8_t *places, REAL *dw, REAL *db,
                                              ptrdiff_t n_rows, ptrdiff_t in_row)
 {
-    const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter; /* read once: dw might lie over *s, for all C knows */
+    const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter; /* once: for all C knows, dw might lie over *s */
     ptrdiff_t from_corner[256];                                         /* a place fits a byte */
     for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
         from_corner[place] = (place / s->pool * padded_row + place % s->pool * s->n_channels) * s->stride;
@@ -207,8 +209,9 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
     }
 }
 
-/* Where patches are narrow, as in a first layer whose images have one channel, and nobody wants dX, a list costs more than
- * it saves. Returns whether it was so: by a rule that does not know the vectors, since db is summed in another order. */
+/* Where patches are narrow, as in a first layer whose images have one channel, and nobody wants dX, a list costs more
+ * than it saves. Returns whether it was so: by a rule that does not know the vectors, since db is summed in another
+ * order. */
 static int NAMED(narrow_weight_gradient)(const conv_shape *s, const void *padded, const void *dout, const void *out,
                                          image_layout layout, const uint8_t *places, void *dw, void *db)
 {
@@ -249,10 +252,10 @@ static ALWAYS_INLINE void NAMED(sum_filters)(conv_lists lists, ptrdiff_t n_pixel
     }
 }
 
-/* Naively, for each pixel and each of its gradients: dpadded[patch] += value * filter. The gradients of a pixel share the
- * loads and stores of its patch. Part by part of a row of the filters, so that this part of all filters stays in the
- * fastest cache. A part is a number of bytes, not of vectors: patches overlap, and it sets the order in which they are
- * added up. */
+/* Naively, for each pixel and each of its gradients: dpadded[patch] += value * filter. The gradients of a pixel share
+ * the loads and stores of its patch. Part by part of a row of the filters, so that this part of all filters stays in
+ * the fastest cache. A part is a number of bytes, not of vectors: patches overlap, and it sets the order in which they
+ * are added up. */
 static void NAMED(sparse_input_gradient)(const conv_shape *s, conv_lists lists, const void *back, void *dpadded_)
 {
     const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool, patch_size = s->h_filter * s->run_padded;

@@ -1,6 +1,7 @@
 /* Batch normalization behind a convolution, alone or in one pass with ReLU and max-pooling, and the way back.
  *
- * An image is (H, W, C) here, pixel by pixel; all kernels work on one image. With the mean and the scale of each channel,
+ * An image is (H, W, C) here, pixel by pixel; all kernels work on one image. With the mean and the scale of each
+ * channel,
  *     y = (z - mean) * scale + shift,   scale = gamma / sqrt(var + eps),   shift = beta
  * and, over the n pixels of all images (Ioffe and Szegedy 2015, with the sums gathered),
  *     dz = scale * (g - sum(g) / n - (z - mean) * sum(g * (z - mean)) / (n * (var + eps))).

@@ -1,6 +1,7 @@
 /* The running maximum of a pooling window. Included by the bodies that need it, behind simd.h. */
 
-/* Let the value at a place of its window compete: the first of equal values wins, a NaN over all, the first over later. */
+/* Let the value at a place of its window compete: the first of equal values wins, a NaN over all, the first over later.
+ * */
 static inline __attribute__((always_inline)) void NAMED(compete)(NAMED(vec) value, int place, NAMED(vec) *best,
                                                                  NAMED(mask) *winner)
 {

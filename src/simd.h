@@ -116,7 +116,8 @@ static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(
 static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integers)
 {
 #if VECTOR_BYTES == 64 /* the compiler takes the lanes out one by one */
-    const __m128i bytes = sizeof(REAL) == 4 ? _mm512_cvtepi32_epi8((__m512i)integers) : _mm512_cvtepi64_epi8((__m512i)integers);
+    const __m128i bytes =
+        sizeof(REAL) == 4 ? _mm512_cvtepi32_epi8((__m512i)integers) : _mm512_cvtepi64_epi8((__m512i)integers);
 #else
     const NAMED(bytes) bytes = __builtin_convertvector(integers, NAMED(bytes));
 #endif

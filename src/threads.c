@@ -1,13 +1,13 @@
-/* The worker pool: each thread has its share of the chunks, and helps the others when it is through; waiting workers spin
- * for a fraction of a millisecond, then sleep.
+/* The worker pool: each thread has its share of the chunks, and helps the others when it is through; waiting workers
+ * spin for a fraction of a millisecond, then sleep.
  *
  * The shares are stretches, the same at each call: what a thread has computed of some images is still in its cache when
- * the next call works on them. A call opens a job, wakes the workers, takes chunks itself, and closes the job when none is
- * left: the share of a worker that does not come in time is taken by the others. A worker that
- * comes late finds the job closed and goes back to waiting, so a call never waits for a thread that the system has not
- * scheduled yet. `inside` counts the workers that may be looking at the job: a worker adds itself before it looks
- * whether the job is open, the caller closes it before it looks at the count. With sequentially consistent atomics
- * one of the two sees the other.
+ * the next call works on them. A call opens a job, wakes the workers, takes chunks itself, and closes the job when none
+ * is left: the share of a worker that does not come in time is taken by the others. A worker that comes late finds the
+ * job closed and goes back to waiting, so a call never waits for a thread that the system has not scheduled yet.
+ * `inside` counts the workers that may be looking at the job: a worker adds itself before it looks whether the job is
+ * open, the caller closes it before it looks at the count. With sequentially consistent atomics one of the two sees the
+ * other.
  *
  * After a fork the child has none of the workers: it forgets them and starts its own when it needs them.
  */
@@ -119,8 +119,9 @@ static int64_t nanoseconds(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Return when the call number is no longer `seen`. In a training step the next call is near, so a worker spins first, then
- * offers its processor to whoever else wants it, and sleeps only after that: to be woken takes longer than most calls. */
+/* Return when the call number is no longer `seen`. In a training step the next call is near, so a worker spins first,
+ * then offers its processor to whoever else wants it, and sleeps only after that: to be woken takes longer than most
+ * calls. */
 static unsigned wait_for_call(unsigned seen)
 {
     const int64_t began = nanoseconds();

@@ -13,10 +13,12 @@ typedef void (*chunk_function)(void *context, ptrdiff_t chunk);
  * pool is busy with another caller's chunks, or there are no threads, it works alone. */
 void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads);
 
-/* Which of the threads of one call this is, in [0, most_threads): for a chunk's function that wants memory of its own. */
+/* Which of the threads of one call this is, in [0, most_threads): for a chunk's function that wants memory of its own.
+ * */
 int pool_thread(void);
 
-/* How many threads may work on one call, the caller included: 1 to POOL_MAX_THREADS. Workers start when first needed. */
+/* How many threads may work on one call, the caller included: 1 to POOL_MAX_THREADS. Workers start when first needed.
+ * */
 void pool_set_threads(int n_threads);
 int pool_get_threads(void);
 

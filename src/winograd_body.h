@@ -57,7 +57,8 @@ static ALWAYS_INLINE NAMED(vec) NAMED(monic)(const REAL *c, const NAMED(vec) *v,
     return sum;
 }
 
-/* B': the pixels of a line of a tile to the values at 0, the points, and infinity, of the polynomials that pick them out. */
+/* B': the pixels of a line of a tile to the values at 0, the points, and infinity, of the polynomials that pick them
+ * out. */
 static ALWAYS_INLINE void NAMED(values_of_pixels)(const NAMED(vec) *d, int side, NAMED(vec) *v)
 {
     const NAMED(tile_points) *p = NAMED(points_of)(side);
@@ -80,7 +81,8 @@ static ALWAYS_INLINE void NAMED(values_of_taps)(const NAMED(vec) *g, int n, int 
     u[side - 1] = g[n - 1];
     for (int i = 0; i < side / 2 - 1; i++) {
         const NAMED(vec) t = NAMED(broadcast)(p->point[i] * p->point[i]), scale = NAMED(broadcast)(p->scale[i]);
-        NAMED(vec) even = n > 4 ? NAMED(fma_add)(t, g[4], g[2]) : g[2], odd = n > 3 ? NAMED(fma_add)(t, g[3], g[1]) : g[1];
+        NAMED(vec) even = n > 4 ? NAMED(fma_add)(t, g[4], g[2]) : g[2];
+        NAMED(vec) odd = n > 3 ? NAMED(fma_add)(t, g[3], g[1]) : g[1];
         even = NAMED(fma_add)(t, even, g[0]);
         odd *= NAMED(broadcast)(p->point[i]);
         u[1 + 2 * i] = (even + odd) * scale;
@@ -163,8 +165,8 @@ static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
-/* From one tile's values or products, of n channels or filters, to the next one's: with a cache line between them, since
- * steps of whole pages would have the tiles that are used together push each other out of the fastest cache. */
+/* From one tile's values or products, of n channels or filters, to the next one's: with a cache line between them,
+ * since steps of whole pages would have the tiles that are used together push each other out of the fastest cache. */
 static ptrdiff_t NAMED(tile_step)(const conv_shape *s, ptrdiff_t n)
 {
     return s->tile * s->tile * NAMED(whole_vectors)(n) + (ptrdiff_t)(64 / sizeof(REAL));
@@ -269,12 +271,17 @@ typedef struct {
 static ALWAYS_INLINE NAMED(tile_place) NAMED(place_of)(const conv_shape *s, ptrdiff_t tile)
 {
     const ptrdiff_t in_image = s->tiles_down * s->tiles_across, rest = tile % in_image;
-    const NAMED(tile_place) place = {tile / in_image, rest / s->tiles_across * TILE_RESULTS, rest % s->tiles_across * TILE_RESULTS};
+    const NAMED(tile_place) place = {
+        tile / in_image,
+        rest / s->tiles_across * TILE_RESULTS,
+        rest % s->tiles_across * TILE_RESULTS,
+    };
     return place;
 }
 
 /* values[tile][point][channel] for some tiles. */
-static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrdiff_t first, ptrdiff_t end, REAL *values)
+static void NAMED(values_of_tiles)(const conv_shape *s, const REAL *padded, ptrdiff_t first, ptrdiff_t end,
+                                   REAL *values)
 {
     const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
     for (ptrdiff_t tile = first; tile < end; tile++, values += NAMED(tile_step)(s, s->n_channels)) {
