@@ -7,7 +7,7 @@ and the bandwidth of a large copy. Operations are the useful ones: 2 for each mu
 the sparse way back only those of gradients that are alive; bytes are those of the arrays in and out, once. Winograd's
 method needs fewer, so it can pass the peak; beside it stand the direct convolution, and the share that its own products
 make. The bound of a kernel is the smaller of the peak and intensity x bandwidth. Batch 50; gradients and weights as in
-training under way (see torch_step.py), for the way back of layer 2 also as in its first steps.
+training under way (see torch_step.py), for the way back of layer 2 also as in its first steps and with all alive.
 """
 
 from __future__ import annotations
@@ -163,6 +163,12 @@ def main() -> None:
                 lambda: first.backward(d1, layers[0].weights()[0], need_dx=False))  # fmt: skip
         measure(f"layer 2 backward, {share}", backward2, 4.0 * (2 * pooled1.size + 2 * pooled2.size + 2 * 12800),
                 lambda: second.backward(d2, layers[3].weights()[0]))  # fmt: skip
+        if state == "first steps":
+            bias = np.full(32, 100, np.float32)  # every maximum passes the ReLU
+            second.forward(pooled1, layers[3].weights()[0], bias, training=True, last=True)
+            measure("layer 2 backward, 100% alive", 2 * 2.0 * pooled2.size * 400,
+                    4.0 * (2 * pooled1.size + 2 * pooled2.size + 2 * 12800),
+                    lambda: second.backward(d2, layers[3].weights()[0]))  # fmt: skip
         total = forward1 + forward2 + backward1 + backward2 + 3 * dense
         measure(f"whole step, {state}", total, 4.0 * 6 * 203_000, step)
     _timing.append_json(args.json, {"peak": peak, "bandwidth": bandwidth, "kernels": rows})
