@@ -31,7 +31,7 @@ def steps() -> None:
     for record in records("torch_step"):
         both.setdefault((record["batch"], record["threads"]), {})[record["state"]] = record
     rows = []
-    for (batch, threads), states in both.items():
+    for (batch, threads), states in sorted(both.items(), key=lambda item: (-item[0][1], item[0][0])):
         late, early = states["under way"], states["first steps"]
         ours, theirs = late["ms"]["cnn_ext"], fastest(late["ms"])
         label = f"batch {batch}, {threads} thread{'s' * (threads > 1)}"
