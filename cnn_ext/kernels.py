@@ -188,8 +188,8 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
 def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array:
     """Do what `conv2d_forward` does, for stride 1 and filters of 3 x 3 or 5 x 5, by Winograd's method.
 
-    It takes a quarter of the products for 3 x 3 filters, a sixth for 5 x 5, and with many channels and filters less
-    than half of the time. Rounding errors are larger: in float32, for normally distributed numbers in 32 channels, 6e-7
+    It takes a quarter of the products for 3 x 3 filters, a sixth for 5 x 5, and with many channels and filters about
+    half of the time. Rounding errors are larger: in float32, for normally distributed numbers in 32 channels, 6e-7
     of the results' standard deviation for 3 x 3 filters and 2.4e-6 for 5 x 5, where the direct sums have 1e-7 to 5e-7.
     They are relative to the largest numbers nearby (tiles of 6 x 6 or 8 x 8 pixels), not to those of a window, and sums
     of small integers are not exact. An image with a number beyond 2**50 (NaN and infinity among them) is computed
