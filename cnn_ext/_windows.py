@@ -11,6 +11,9 @@ import numpy as np
 from ._checks import check_array, check_int
 from .errors import DTypeError, ShapeError
 
+WINOGRAD_SIDES = (3, 5)
+"""Heights, and widths, of the filters that Winograd's convolution takes."""
+
 TILE_RESULTS = 4
 """Height and width of the results of a tile in Winograd's convolution."""
 
@@ -141,7 +144,7 @@ def check_convolution(x: Any, w: Any, b: Any, padding: Any, stride: Any) -> Wind
 def winograd_tile(windows: Windows) -> int:
     """Return the side of the tiles of pixels from which Winograd's method computes a convolution, 0 if it does not."""
     side = windows.h_window
-    if side != windows.w_window or side not in (3, 5) or windows.stride != 1 or windows.padding >= side:
+    if side != windows.w_window or side not in WINOGRAD_SIDES or windows.stride != 1 or windows.padding >= side:
         return 0
     return side + TILE_RESULTS - 1
 
@@ -150,7 +153,7 @@ def check_winograd(x: Any, w: Any, b: Any, padding: Any) -> Windows:
     """Return the geometry of a convolution by Winograd's method after checking it as `check_convolution` does."""
     windows = check_convolution(x, w, b, padding, 1)
     sides = (windows.h_window, windows.w_window)
-    if sides not in ((3, 3), (5, 5)):
+    if sides[0] != sides[1] or sides[0] not in WINOGRAD_SIDES:
         raise ShapeError(f"w must hold filters of 3 x 3 or 5 x 5, got {sides[0]} x {sides[1]}")
     if padding >= sides[0]:
         raise ValueError(f"padding must be < {sides[0]}, the filters' side, got {padding}")

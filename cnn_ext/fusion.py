@@ -96,14 +96,15 @@ def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
         run.append(rest.pop(0))
     if rest and type(rest[0]) is ReLU:
         run.append(rest.pop(0))
-        run.extend(pool for pool in rest[:1] if type(pool) is Maxpool and _fits(conv, pool, len(run) == 3))
+        normed = type(run[1]) is BatchNorm
+        run.extend(pool for pool in rest[:1] if type(pool) is Maxpool and _fits(conv, pool, normed))
     return run
 
 
-def _fits(conv: Conv, pool: Maxpool, with_norm: bool) -> bool:
+def _fits(conv: Conv, pool: Maxpool, normed: bool) -> bool:
     return (
         pool.X_dim == conv.out_dim
         and pool.size == pool.stride
         and 2 <= pool.size <= LARGEST_POOL
-        and (with_norm or conv.pools(pool.size))
+        and (normed or conv.pools(pool.size))
     )

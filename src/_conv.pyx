@@ -264,12 +264,12 @@ cdef void backward_tiles(Job *job, Py_ssize_t first, Py_ssize_t end, char *dw) n
     cdef const conv_shape *turned = &plan.turned
     cdef Py_ssize_t step = turned.padded_size * k.real_bytes, n, image
     cdef char *room = scratch_of_this_thread(job, plan.back_scratch)
-    cdef char *sums = room + plan.back_scratch - plan.sums_size * k.real_bytes
+    cdef char *sums = room + plan.back_scratch - plan.fast_back_size * k.real_bytes
     cdef char *tiles = sums - tiles_bytes(plan, plan.fast_back, plan.tiles_back, k.real_bytes)
     cdef char *gradients = tiles - plan.images_per_group * step
     cdef const char *gradient
     memset(gradients, 0, plan.images_per_group * step)
-    memset(sums, 0, plan.sums_size * k.real_bytes)
+    memset(sums, 0, plan.fast_back_size * k.real_bytes)
     n = 0
     for image in range(first, end):
         gradient = gradient_of(job, image, room)
@@ -325,8 +325,8 @@ cdef void add_partial_sums(void *context, Py_ssize_t part) noexcept nogil:
 
 def backward(
     windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out,
-    bint out_channels_last, const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed, uint8_t[::1] scratch,
-    real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
+    bint out_channels_last, const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed,
+    uint8_t[::1] scratch, real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 

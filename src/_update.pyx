@@ -23,8 +23,8 @@ ctypedef fused real:
     double
 
 cdef enum:
-    NUMBERS_PER_CHUNK = 32768  # below, waking a thread costs more than it saves
-    MOST_SUMS = 64  # of chunks that are longer, if need be
+    NUMBERS_PER_CHUNK = 32768  # at least: below, waking a thread costs more than it saves
+    MOST_CHUNKS = 64
 
 cdef struct Job:
     char *target
@@ -32,14 +32,22 @@ cdef struct Job:
     char *velocity
     double lr, factor
     bint nesterov, wide
-    Py_ssize_t n
-    Py_ssize_t n_per_sum
-    double sums[MOST_SUMS]
+    Py_ssize_t n, n_per_chunk
+    double sums[MOST_CHUNKS]  # what each chunk gives, where it gives a number
+
+
+cdef Py_ssize_t share(chunk_function function, Job *job) noexcept nogil:
+    """Run the function over all chunks, stretches that follow from `job.n` alone; return how many there are."""
+    cdef Py_ssize_t n_chunks
+    job.n_per_chunk = max(NUMBERS_PER_CHUNK, (job.n + MOST_CHUNKS - 1) // MOST_CHUNKS)
+    n_chunks = (job.n + job.n_per_chunk - 1) // job.n_per_chunk
+    workers.run(function, job, n_chunks, POOL_MAX_THREADS)
+    return n_chunks
 
 
 cdef void finite_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * job.n_per_sum, n = min(job.n_per_sum, job.n - begin)
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
     if job.wide:
         job.sums[chunk] = not all_finite_f64(<const double *> job.source + begin, n)
     else:
@@ -48,7 +56,7 @@ cdef void finite_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
 
 cdef void squares_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * job.n_per_sum, n = min(job.n_per_sum, job.n - begin)
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
     if job.wide:
         job.sums[chunk] = sum_of_squares_f64(<const double *> job.source + begin, n)
     else:
@@ -58,24 +66,21 @@ cdef void squares_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
 cdef double sum_over_chunks(chunk_function function, const void *source, Py_ssize_t n, bint wide) noexcept nogil:
     """Add up what `function` finds of each chunk, in an order that does not depend on the threads."""
     cdef Job job
-    cdef Py_ssize_t n_chunks, chunk
+    cdef Py_ssize_t chunk
     cdef double total = 0
     job.source, job.n, job.wide = <const char *> source, n, wide
-    job.n_per_sum = max(NUMBERS_PER_CHUNK, (n + MOST_SUMS - 1) // MOST_SUMS)
-    n_chunks = (n + job.n_per_sum - 1) // job.n_per_sum
-    workers.run(function, &job, n_chunks, POOL_MAX_THREADS)
-    for chunk in range(n_chunks):
+    for chunk in range(share(function, &job)):
         total += job.sums[chunk]
     return total
 
 
 def all_finite(const real[::1] x):
     """Return whether x holds neither NaN nor infinity."""
-    cdef double n_chunks = 0
+    cdef double n_bad = 0  # chunks
     if x.shape[0] != 0:
         with nogil:
-            n_chunks = sum_over_chunks(finite_chunk, &x[0], x.shape[0], sizeof(real) == 8)
-    return n_chunks == 0
+            n_bad = sum_over_chunks(finite_chunk, &x[0], x.shape[0], sizeof(real) == 8)
+    return n_bad == 0
 
 
 def sum_of_squares(const real[::1] x):
@@ -89,7 +94,7 @@ def sum_of_squares(const real[::1] x):
 
 cdef void add_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * NUMBERS_PER_CHUNK, n = min(NUMBERS_PER_CHUNK, job.n - begin)
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
     if job.wide:
         add_scaled_f64(<double *> job.target + begin, <const double *> job.source + begin, job.factor, n)
     else:
@@ -98,7 +103,7 @@ cdef void add_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
 
 cdef void momentum_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * NUMBERS_PER_CHUNK, n = min(NUMBERS_PER_CHUNK, job.n - begin)
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
     if job.wide:
         momentum_step_f64(
             <double *> job.target + begin, <const double *> job.source + begin, <double *> job.velocity + begin,
@@ -109,10 +114,6 @@ cdef void momentum_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
             <float *> job.target + begin, <const float *> job.source + begin, <float *> job.velocity + begin,
             <float> job.lr, <float> job.factor, job.nesterov, n,
         )
-
-
-cdef void share(chunk_function function, Job *job) noexcept nogil:
-    workers.run(function, job, (job.n + NUMBERS_PER_CHUNK - 1) // NUMBERS_PER_CHUNK, POOL_MAX_THREADS)
 
 
 def add_scaled(real[::1] target, const real[::1] source, double factor):

@@ -21,6 +21,8 @@
 
 #include <stdint.h>
 
+enum { PLACES = 256 }; /* at most so many in a pooling window: a place fits a byte */
+
 typedef struct {
     ptrdiff_t n_channels, height, width;               /* of an image */
     ptrdiff_t n_filter, h_filter, w_filter;

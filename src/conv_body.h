@@ -81,6 +81,13 @@ static void NAMED(unpad)(const conv_shape *s, const void *padded_, void *x_, ima
     }
 }
 
+/* How far the patch of each place of a pooling window lies from that of its corner. */
+static void NAMED(places_from_corner)(const conv_shape *s, ptrdiff_t *from_corner)
+{
+    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
+        from_corner[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
+}
+
 /* Convolve at n_pixels pixels with n_vectors vectors of filters. Naively, for each pixel p and filter k:
  *     sum[p][k] = sum over (ky, j) of pixel[p][ky * padded_row + j] * weights[(ky, j), k].
  * The sums stay in registers; a step loads n_vectors of weights and spreads a number of each pixel. */
@@ -185,9 +192,8 @@ static ALWAYS_INLINE void NAMED(forward_windows)(const conv_shape *s, const REAL
                                                  ptrdiff_t filter, int n_vectors)
 {
     const ptrdiff_t step = s->pool * s->stride * s->n_channels;
-    ptrdiff_t from_corner[256]; /* a place fits a byte */
-    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
-        from_corner[place] = (place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride;
+    ptrdiff_t from_corner[PLACES];
+    NAMED(places_from_corner)(s, from_corner);
 
     for (ptrdiff_t y = 0; y < s->h_out; y++)
         for (ptrdiff_t x = 0; x < s->w_out;) {

@@ -33,7 +33,7 @@ cdef struct Plan:
     Py_ssize_t n_images
     Py_ssize_t image_size, out_size, w_size  # numbers of an image, of its result, of the weights
     Py_ssize_t forward_size, back_size  # numbers of the packed weights
-    Py_ssize_t fast_forward_size, fast_back_size, sums_size  # the same for tiles, and of their products' sums
+    Py_ssize_t fast_forward_size, fast_back_size  # the same for tiles; on the way back also of their products' sums
     Py_ssize_t n_chunks, images_per_chunk, images_per_group
     Py_ssize_t tiles_forth, tiles_back  # at once
     Py_ssize_t forward_scratch, back_scratch  # bytes a thread
@@ -146,11 +146,11 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
         t, max(t.tiles_down * TILE_RESULTS + t.h_filter - 1, t.padding + s.tiles_down * TILE_RESULTS),
         max(t.tiles_across * TILE_RESULTS + t.w_filter - 1, t.padding + s.tiles_across * TILE_RESULTS), t.run_padded,
     )
-    plan.fast_back_size = plan.sums_size = s.tile * s.tile * s.n_filter * t.filters_padded
+    plan.fast_back_size = s.tile * s.tile * s.n_filter * t.filters_padded
     plan.tiles_back = tiles_at_once(plan, plan.fast_back, real_bytes)
     plan.back_scratch = (
         round_up(plan.back_scratch, 64) + plan.images_per_group * t.padded_size * real_bytes
-        + tiles_bytes(plan, plan.fast_back, plan.tiles_back, real_bytes) + plan.sums_size * real_bytes
+        + tiles_bytes(plan, plan.fast_back, plan.tiles_back, real_bytes) + plan.fast_back_size * real_bytes
     )
 
 

@@ -36,10 +36,9 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
     const REAL *dout = dout_, *out = out_;
     NAMED(conv_entry) *by_filter = lists.by_filter, *by_pixel = lists.by_pixel;
     const ptrdiff_t n_places = s->pool * s->pool, n_windows = s->h_out * s->w_out;
-    int32_t from_corner[256], next[256], n_listed = 0;
-    for (ptrdiff_t place = 0; place < n_places; place++)
-        from_corner[place] =
-            (int32_t)((place / s->pool * s->padded_row + place % s->pool * s->n_channels) * s->stride);
+    ptrdiff_t from_corner[PLACES];
+    int32_t next[PLACES], n_listed = 0;
+    NAMED(places_from_corner)(s, from_corner);
 
     memset(lists.n_of_filter, 0, (size_t)s->n_filter * sizeof(int32_t));
     for (ptrdiff_t window = 0; window < n_windows; window++) {
@@ -58,12 +57,12 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
             const int32_t k = lists.alive[i];
             NAMED(conv_entry) *entry = by_filter + k * n_windows + lists.n_of_filter[k]++;
             entry->value = g[k * layout.channel_stride];
-            entry->where = corner + from_corner[place[k]];
+            entry->where = corner + (int32_t)from_corner[place[k]];
             next[place[k]]++;
         }
         for (ptrdiff_t p = 0; p < n_places; p++) {
             conv_pixel *pixel = lists.pixels + window * n_places + p;
-            pixel->patch = corner + from_corner[p];
+            pixel->patch = corner + (int32_t)from_corner[p];
             pixel->first = n_listed;
             pixel->n = next[p];
             next[p] = n_listed;
@@ -181,9 +180,8 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
                                              ptrdiff_t n_rows, ptrdiff_t in_row)
 {
     const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter; /* once: for all C knows, dw might lie over *s */
-    ptrdiff_t from_corner[256];                                         /* a place fits a byte */
-    for (ptrdiff_t place = 0; place < s->pool * s->pool; place++)
-        from_corner[place] = (place / s->pool * padded_row + place % s->pool * s->n_channels) * s->stride;
+    ptrdiff_t from_corner[PLACES];
+    NAMED(places_from_corner)(s, from_corner);
     for (ptrdiff_t window = 0; window < s->h_out * s->w_out; window++, places += n_filter) {
         const ptrdiff_t y = window / s->w_out, x = window % s->w_out, at = window * layout.pixel_stride;
         const REAL *corner = padded + (y * padded_row + x * s->n_channels) * s->pool * s->stride;

@@ -128,6 +128,18 @@ static ALWAYS_INLINE void NAMED(finish_tile)(const conv_shape *s, const REAL *pr
     }
 }
 
+/* The same with a side of the pooling windows that is known here. */
+static ALWAYS_INLINE void NAMED(finish_pooled)(const conv_shape *s, const REAL *products, const REAL *bias, ptrdiff_t y,
+                                               ptrdiff_t x, REAL *out, image_layout layout, uint8_t *places, int side)
+{
+    if (s->pool == 1)
+        NAMED(finish_tile)(s, products, bias, y, x, out, layout, places, side, 1);
+    else if (s->pool == 2)
+        NAMED(finish_tile)(s, products, bias, y, x, out, layout, places, side, 2);
+    else
+        NAMED(finish_tile)(s, products, bias, y, x, out, layout, places, side, 4);
+}
+
 /* Where a tile lies: tiles are numbered image by image, row by row. */
 typedef struct {
     ptrdiff_t image, y, x; /* of its first result */
@@ -186,18 +198,10 @@ static void NAMED(results_of_tiles)(const conv_shape *s, const REAL *products, c
         const ptrdiff_t image = at.image * s->n_filter * s->h_out * s->w_out;
         REAL *out = out_ + image;
         uint8_t *places = s->pool > 1 ? places_ + image : NULL;
-        if (s->tile == 6 && s->pool == 1)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 1);
-        else if (s->tile == 6 && s->pool == 2)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 2);
-        else if (s->tile == 6)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 6, 4);
-        else if (s->pool == 1)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 1);
-        else if (s->pool == 2)
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 2);
+        if (s->tile == 6)
+            NAMED(finish_pooled)(s, products, bias, at.y, at.x, out, layout, places, 6);
         else
-            NAMED(finish_tile)(s, products, bias, at.y, at.x, out, layout, places, 8, 4);
+            NAMED(finish_pooled)(s, products, bias, at.y, at.x, out, layout, places, 8);
         products += NAMED(tile_step)(s, s->n_filter);
     }
 }
