@@ -44,6 +44,7 @@ setup(
             extension("pooling", "maxpool.c", "avgpool.c"),
             extension("threads", "threads.c"),
             extension("update", "update.c"),
+            extension("warp", "warp.c"),
         ],
         build_dir="build/cython",
         include_path=["src"],

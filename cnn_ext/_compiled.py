@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 try:
-    from . import _conv, _im2col, _matmul, _norm, _pooling, _threads, _update  # type: ignore[attr-defined]
+    from . import _conv, _im2col, _matmul, _norm, _pooling, _threads, _update, _warp  # type: ignore[attr-defined]
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
         raise
@@ -29,4 +29,5 @@ __all__ = [
     "_pooling",
     "_threads",
     "_update",
+    "_warp",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
+from ._resampling import check_fill, check_flow, check_images, check_matrix, gaussian_weights
 from ._windows import (
     TILE_RESULTS,
     Windows,
@@ -184,6 +185,60 @@ def avgpool_backward(
         for j in range(w.w_window):
             dx[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride] += share
     return dx
+
+
+def warp_affine(x: Array, matrix: Array, fill: float = 0.0) -> Array:
+    """Resample each image under an affine map of its own; see `cnn_ext.kernels.warp_affine`."""
+    x = check_images("x", x)
+    m = check_matrix(matrix, x)[:, :, :, None, None]
+    # The fractions of a pixel lie in the centre: added first, whole steps stay exact.
+    centre = [x.dtype.type(size - 1) / 2 for size in x.shape[2:]]
+    rows, columns = (np.arange(size, dtype=m.dtype) - c for size, c in zip(x.shape[2:], centre))
+    with np.errstate(invalid="ignore", over="ignore"):
+        places = [(m[:, i, 0] * rows[:, None] + (m[:, i, 2] + (centre[i] + 1))) + m[:, i, 1] * columns for i in (0, 1)]
+        return _sample(_native(x), places[0], places[1], check_fill(fill))
+
+
+def warp_flow(x: Array, flow: Array, fill: float = 0.0) -> Array:
+    """Resample images at places displaced from each pixel's own; see `cnn_ext.kernels.warp_flow`."""
+    x = check_images("x", x)
+    flow = _native(check_flow(flow, x))
+    rows, columns = (np.arange(1, size + 1, dtype=flow.dtype) for size in x.shape[2:])
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _sample(_native(x), rows[:, None] + flow[:, 0], columns + flow[:, 1], check_fill(fill))
+
+
+def _sample(x: Array, rows: Array, columns: Array, fill: float) -> Array:
+    """Return x at places (N, H, W), counted from (-1, -1): those of the image inside a border of `fill`."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 2), (1, 2)), constant_values=fill)
+
+    def split(places: Array, size: int) -> tuple[Array, Array]:
+        held = np.clip(np.nan_to_num(places, nan=0.0), 0, size + 1)  # farther out there is only border
+        return held.astype(np.intp), held % 1
+
+    (i, down), (j, right) = split(rows, x.shape[2]), split(columns, x.shape[3])
+    image = np.arange(len(x))[:, None, None]
+
+    def between(a: Array, b: Array, part: Array) -> Array:
+        return np.where(part[:, None] > 0, a + part[:, None] * (b - a), a)
+
+    def tap(i: Array, j: Array) -> Array:
+        return np.moveaxis(padded[image, :, i, j], -1, 1)
+
+    return between(between(tap(i, j), tap(i, j + 1), right), between(tap(i + 1, j), tap(i + 1, j + 1), right), down)
+
+
+def gaussian_blur(x: Array, sigma: float) -> Array:
+    """Blur each channel of each image with a Gaussian; see `cnn_ext.kernels.gaussian_blur`."""
+    x = _native(check_images("x", x))
+    weights = gaussian_weights(sigma, x.dtype)
+    radius = len(weights) // 2
+    for axis in (2, 3):
+        padded = np.pad(x, [(radius * (a == axis),) * 2 for a in range(4)])
+        size, x = x.shape[axis], np.zeros_like(x)
+        for k, weight in enumerate(weights):
+            x += weight * padded.take(range(k, k + size), axis)
+    return x
 
 
 def _native(x: Array) -> Array:

@@ -1,0 +1,58 @@
+"""What resampling and blur are given: checked once here, for the kernels and their twins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_array, check_real
+from ._compiled import _warp
+from .errors import DTypeError, ShapeError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def check_images(name: str, x: Any) -> Array:
+    """Return `x` if it is a float array (N, C, H, W) with sides that the kernels can count."""
+    x = check_array(name, x, 4)
+    if min(x.shape[1:]) < 1 or max(x.shape[2:]) > _warp.MAX_SIDE:
+        wanted = f"(N, C, H, W) with C >= 1, H and W in [1, {_warp.MAX_SIDE}]"
+        raise ShapeError(f"{name} must have shape {wanted}, got {x.shape}")
+    return x
+
+
+def check_matrix(matrix: Any, x: Array) -> Array:
+    """Return the matrices (N, 2, 3) that `warp_affine` takes for images `x`, in the precision of x."""
+    matrix = check_array("matrix", matrix)
+    if matrix.shape != (len(x), 2, 3):
+        raise ShapeError(f"matrix must have shape {(len(x), 2, 3)}, got {matrix.shape}")
+    if matrix.dtype.itemsize < x.dtype.itemsize:
+        raise DTypeError(f"matrix must have the dtype of x, {x.dtype}, or float64, got {matrix.dtype}")
+    with np.errstate(over="ignore"):  # infinity lies outside the image too
+        return matrix.astype(x.dtype.newbyteorder("="))
+
+
+def check_flow(flow: Any, x: Array) -> Array:
+    """Return the displacements (N, 2, H, W) that `warp_flow` takes for images `x`."""
+    flow = check_array("flow", flow, 4)
+    wanted = (len(x), 2, *x.shape[2:])
+    if flow.shape != wanted:
+        raise ShapeError(f"flow must have shape {wanted}, got {flow.shape}")
+    if flow.dtype.newbyteorder("=") != x.dtype.newbyteorder("="):
+        raise DTypeError(f"flow must have the dtype of x, {x.dtype}, got {flow.dtype}")
+    return flow
+
+
+def check_fill(fill: Any) -> float:
+    """Return the finite value of what lies outside an image."""
+    return check_real("fill", fill, "(-inf, inf)")
+
+
+def gaussian_weights(sigma: Any, dtype: np.dtype[Any]) -> Array:
+    """Return a Gaussian at whole pixels up to 4 `sigma`, in (0, 1000], from its middle; the sum is 1."""
+    sigma = check_real("sigma", sigma, "(0, 1000]")
+    radius = round(4 * sigma)
+    weights = np.array([math.exp(-0.5 * (i / sigma) ** 2) if i else 1.0 for i in range(-radius, radius + 1)])
+    return (weights / weights.sum()).astype(dtype.newbyteorder("="))
