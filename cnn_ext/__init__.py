@@ -37,7 +37,7 @@ from .layers import (
 from .loss import SoftmaxLoss, accuracy, softmax
 from .models import make_cifar10_cnn, make_mnist_cnn
 from .network import NeuralNet
-from .optimizers import SGD, AdaGrad, Adam, RMSProp
+from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSProp
 from .regularization import (
     delta_l1_regularization,
     delta_l2_regularization,
@@ -52,6 +52,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "AvgPool",
     "BatchNorm",
     "Callback",

@@ -5,6 +5,7 @@ Nothing here checks its arguments: that is done once, by the public kernels, the
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -320,6 +321,14 @@ def add_scaled(target: Array, source: Array, factor: float) -> None:
         target += target.dtype.type(factor) * source
 
 
+def lerp(target: Array, source: Array, weight: float) -> None:
+    """Do target += weight * (source - target) in place, in the precision of `target`: a step of a running mean."""
+    if _are_plain(target, source):
+        _update.lerp(target.reshape(-1), source.reshape(-1), weight)
+    else:
+        target += target.dtype.type(weight) * (source - target)
+
+
 def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool) -> None:
     """Do one step of SGD with momentum in place, as `optimizers.SGD` describes it; all three of one shape."""
     if _are_plain(param, grad, velocity):
@@ -329,6 +338,37 @@ def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, momentu
     velocity *= number(momentum)
     velocity += grad
     param -= number(lr) * (grad + number(momentum) * velocity if nesterov else velocity)
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    first: Array,
+    second: Array,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    decay: float = 0.0,
+) -> None:
+    """Do the step of number `step` (from 1) of Adam in place, as `optimizers.Adam` describes it, all four of one shape.
+
+    `decay` times the parameter is taken off as well. Both corrections of the moments' start are formed once, not for
+    each number: lr * (m / c1) / (sqrt(v / c2) + eps) is (lr / c1) * m / (sqrt(v) / sqrt(c2) + eps).
+    """
+    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    if _are_plain(param, grad, first, second):
+        flat = [array.reshape(-1) for array in (param, grad, first, second)]
+        _update.adam_step(*flat, beta1, beta2, rate, root, eps, decay)
+        return
+    number = param.dtype.type
+    first *= number(beta1)
+    first += number(1 - beta1) * grad
+    second *= number(beta2)
+    second += number(1 - beta2) * grad * grad
+    param -= number(decay) * param + number(rate) * first / (number(root) * np.sqrt(second) + number(eps))
 
 
 def _are_plain(*arrays: Array) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
-from .engine import all_finite, momentum_step
+from .engine import adam_step, all_finite, momentum_step
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array
 
@@ -209,15 +209,58 @@ class Adam(Optimizer):
         self.eps = check_real("eps", eps, "(0, inf)")
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
-        first, second = state
-        number = param.dtype.type
-        first *= number(self.beta1)
-        first += number(1 - self.beta1) * grad
-        second *= number(self.beta2)
-        second += number(1 - self.beta2) * grad * grad
-        first_hat = first / number(1 - self.beta1**self.steps)
-        second_hat = second / number(1 - self.beta2**self.steps)
-        param -= lr * first_hat / (np.sqrt(second_hat) + number(self.eps))
+        adam_step(
+            param,
+            grad,
+            *state,
+            step=self.steps,
+            lr=float(lr),
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            decay=float(lr) * self._weight_decay_of(param),
+        )
+
+    def _weight_decay_of(self, param: Array) -> float:
+        return 0.0
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: each step also takes lr * weight_decay * param off, past the moments.
+
+    As in PyTorch, the decay follows the rate and its schedule, and is that of the parameter before the step. It is
+    for weights, the parameters of 2 or more axes; biases and `BatchNorm`'s gamma and beta do not decay. It takes the
+    place of the network's own L2 penalty: give the network `l2=0`, or the weights are drawn to 0 by both.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf).
+    beta1, beta2 : float
+        In [0, 1): how much of the old moments is kept at each step.
+    eps : float
+        In (0, inf).
+    weight_decay : float
+        In [0, inf); 0 is `Adam`.
+
+    References
+    ----------
+    Loshchilov, Hutter: Decoupled weight decay regularization. ICLR 2019.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, beta1, beta2, eps)
+        self.weight_decay = check_real("weight_decay", weight_decay, "[0, inf)")
+
+    def _weight_decay_of(self, param: Array) -> float:
+        return self.weight_decay if param.ndim >= 2 else 0.0
 
 
 def _check_apart(names: Sequence[str], params: Sequence[Array]) -> None:

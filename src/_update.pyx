@@ -14,6 +14,12 @@ cdef extern from "update.h" nogil:
     void add_scaled_f64(double *, const double *, double, Py_ssize_t)
     void momentum_step_f32(float *, const float *, float *, float, float, int, Py_ssize_t)
     void momentum_step_f64(double *, const double *, double *, double, double, int, Py_ssize_t)
+    void lerp_f32(float *, const float *, float, Py_ssize_t)
+    void lerp_f64(double *, const double *, double, Py_ssize_t)
+    ctypedef struct adam_numbers:
+        double beta1, beta2, rate, root, eps, decay
+    void adam_step_f32(float *, const float *, float *, float *, const adam_numbers *, Py_ssize_t)
+    void adam_step_f64(double *, const double *, double *, double *, const adam_numbers *, Py_ssize_t)
 
 
 cdef const pool_functions *workers = pool_of(POOL)
@@ -29,8 +35,10 @@ cdef enum:
 cdef struct Job:
     char *target
     const char *source
-    char *velocity
+    char *velocity  # Adam's first moment
+    char *second
     double lr, factor
+    adam_numbers adam
     bint nesterov, wide
     Py_ssize_t n, n_per_chunk
     double sums[MOST_CHUNKS]  # what each chunk gives, where it gives a number
@@ -140,3 +148,59 @@ def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, dou
     job.lr, job.factor, job.nesterov, job.wide, job.n = lr, momentum, nesterov, sizeof(real) == 8, param.shape[0]
     with nogil:
         share(momentum_chunk, &job)
+
+
+cdef void lerp_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
+    if job.wide:
+        lerp_f64(<double *> job.target + begin, <const double *> job.source + begin, job.factor, n)
+    else:
+        lerp_f32(<float *> job.target + begin, <const float *> job.source + begin, <float> job.factor, n)
+
+
+cdef void adam_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
+    if job.wide:
+        adam_step_f64(
+            <double *> job.target + begin, <const double *> job.source + begin, <double *> job.velocity + begin,
+            <double *> job.second + begin, &job.adam, n,
+        )
+    else:
+        adam_step_f32(
+            <float *> job.target + begin, <const float *> job.source + begin, <float *> job.velocity + begin,
+            <float *> job.second + begin, &job.adam, n,
+        )
+
+
+def lerp(real[::1] target, const real[::1] source, double weight):
+    """target += weight * (source - target), in the precision of the arrays."""
+    cdef Job job
+    if target.shape[0] != source.shape[0]:
+        raise ValueError("the sizes of the buffers do not fit")
+    if target.shape[0] == 0:
+        return
+    job.target, job.source = <char *> &target[0], <const char *> &source[0]
+    job.factor, job.wide, job.n = weight, sizeof(real) == 8, target.shape[0]
+    with nogil:
+        share(lerp_chunk, &job)
+
+
+def adam_step(
+    real[::1] param, const real[::1] grad, real[::1] first, real[::1] second,
+    double beta1, double beta2, double rate, double root, double eps, double decay,
+):
+    """first, second = the moments with grad; param -= decay * param + rate * first / (root * sqrt(second) + eps)."""
+    cdef Job job
+    if not (param.shape[0] == grad.shape[0] == first.shape[0] == second.shape[0]):
+        raise ValueError("the sizes of the buffers do not fit")
+    if param.shape[0] == 0:
+        return
+    job.target, job.source = <char *> &param[0], <const char *> &grad[0]
+    job.velocity, job.second = <char *> &first[0], <char *> &second[0]
+    job.adam.beta1, job.adam.beta2, job.adam.rate = beta1, beta2, rate
+    job.adam.root, job.adam.eps, job.adam.decay = root, eps, decay
+    job.wide, job.n = sizeof(real) == 8, param.shape[0]
+    with nogil:
+        share(adam_chunk, &job)

@@ -1,4 +1,4 @@
-/* The body of update.c, for one precision: REAL is the type, NAMED(f) the name of f in that precision. */
+/* The body of update.c, for one precision: REAL is the type, ROOT its square root, NAMED(f) f's name. */
 
 int NAMED(all_finite)(const REAL *x, ptrdiff_t n)
 {
@@ -53,4 +53,24 @@ void NAMED(momentum_step)(REAL *restrict param, const REAL *restrict grad, REAL 
             velocity[i] = velocity[i] * momentum + grad[i];
             param[i] -= lr * velocity[i];
         }
+}
+
+void NAMED(lerp)(REAL *restrict target, const REAL *restrict source, REAL weight, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        target[i] += weight * (source[i] - target[i]);
+}
+
+void NAMED(adam_step)(REAL *restrict param, const REAL *restrict grad, REAL *restrict first, REAL *restrict second,
+                      const adam_numbers *numbers, ptrdiff_t n)
+{
+    const REAL keep1 = (REAL)numbers->beta1, new1 = (REAL)(1 - numbers->beta1);
+    const REAL keep2 = (REAL)numbers->beta2, new2 = (REAL)(1 - numbers->beta2);
+    const REAL rate = (REAL)numbers->rate, root = (REAL)numbers->root;
+    const REAL eps = (REAL)numbers->eps, decay = (REAL)numbers->decay;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        first[i] = first[i] * keep1 + new1 * grad[i];
+        second[i] = second[i] * keep2 + new2 * grad[i] * grad[i];
+        param[i] -= decay * param[i] + rate * first[i] / (root * ROOT(second[i]) + eps);
+    }
 }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnn_ext import SGD, AdaGrad, Adam, DTypeError, NonFiniteError, RMSProp, ShapeError
+from cnn_ext import SGD, AdaGrad, Adam, AdamW, DTypeError, NonFiniteError, RMSProp, ShapeError
 from cnn_ext.schedules import constant, cosine
 
 GRADS = [0.5, -2.0, 1.0, 0.25]
@@ -58,6 +58,15 @@ def adam(x, lr=0.1, b1=0.9, b2=0.999, eps=1e-8):
     return x
 
 
+def adamw(x, lr=0.1, decay=0.2, b1=0.9, b2=0.999, eps=1e-8):
+    m = v = 0.0
+    for t, g in enumerate(GRADS, start=1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        x *= 1 - lr * decay
+        x -= lr * (m / (1 - b1**t)) / (math.sqrt(v / (1 - b2**t)) + eps)
+    return x
+
+
 FORMULAS = [
     (lambda: SGD(0.1), plain),
     (lambda: SGD(0.1, 0.9), momentum),
@@ -65,6 +74,7 @@ FORMULAS = [
     (lambda: AdaGrad(0.1), adagrad),
     (lambda: RMSProp(0.1), rmsprop),
     (lambda: Adam(0.1), adam),
+    (lambda: AdamW(0.1, weight_decay=0.2), lambda x: adamw(x)),
 ]
 
 
@@ -75,9 +85,40 @@ def test_steps_follow_the_formula(make, formula, dtype, rtol):
     optimizer = make()
     for g in GRADS:
         optimizer.step(params, [np.full(p.shape, g, dtype) for p in params])
-    np.testing.assert_allclose(params[0], [formula(1.0), formula(-3.0)], rtol=rtol)
+    of_vectors = adam if isinstance(optimizer, AdamW) else formula  # weights decay, biases do not
+    np.testing.assert_allclose(params[0], [of_vectors(1.0), of_vectors(-3.0)], rtol=rtol)
     np.testing.assert_allclose(params[1], [[formula(7.0)]], rtol=rtol)
     assert optimizer.steps == 4 and params[0].dtype == dtype
+
+
+def test_adamw_by_hand():
+    """Step 1 moves by lr * sign(g) (eps aside), whatever g; the decay takes lr * factor * weight_decay of the weight."""
+    weight, bias = np.array([[2.0, -4.0]]), np.array([2.0, -4.0])
+    optimizer = AdamW(0.5, eps=1e-300, weight_decay=0.25)
+    optimizer.step([weight, bias], [np.array([[3.0, -5.0]]), np.array([3.0, -5.0])], factor=0.5)
+    # 2 - 0.25 * 0.25 * 2 - 0.25, and the same mirrored; a few roundings on the way
+    np.testing.assert_allclose(weight, [[1.625, -3.5]], rtol=1e-15)
+    np.testing.assert_allclose(bias, [1.75, -3.75], rtol=1e-15)
+
+
+def test_adamw_without_decay_is_adam_and_keeps_its_state():
+    grads = [np.array([[0.5, -2.0], [1.0, 3.0]], np.float32)]
+    params = [np.ones((2, 2), np.float32)], [np.ones((2, 2), np.float32)]
+    plain, decaying = Adam(0.1), AdamW(0.1, weight_decay=0)
+    for optimizer, own in zip((plain, decaying), params, strict=True):
+        for _ in range(3):
+            optimizer.step(own, grads)
+    assert params[0][0].tobytes() == params[1][0].tobytes()
+    assert list(plain.state) == list(decaying.state) == ["first_moment", "second_moment"]
+
+
+def test_small_decay_is_not_lost_in_a_factor_next_to_1():
+    """lr * weight_decay is 1e-7; in float32, 1 - 1e-7 would take off 1.2e-7."""
+    start = 1.5 * 2**24  # neighbouring float32 are 2 apart here
+    weight = np.full((1, 1), start, np.float32)
+    AdamW(1e-3, weight_decay=1e-4).step([weight], [np.ones((1, 1), np.float32)])
+    assert weight == start - 2  # 2.517 and 0.001 are taken off, rounded once; times float32(1 - 1e-7) it is start - 4
+    assert np.float32(start) * np.float32(1 - 1e-7) == start - 4
 
 
 def test_nesterov_is_sutskevers_after_a_change_of_variable():
@@ -171,6 +212,8 @@ def test_params_must_not_share_memory():
         (lambda: RMSProp(0.1, decay=1), ValueError, "decay must be in"),
         (lambda: Adam(0.1, beta1=1), ValueError, "beta1 must be in"),
         (lambda: Adam(0.1, beta2=-1), ValueError, "beta2 must be in"),
+        (lambda: AdamW(0.1, weight_decay=-1e-3), ValueError, r"weight_decay must be in \[0, inf\), got -0.001"),
+        (lambda: AdamW(0.1, weight_decay="1"), DTypeError, "weight_decay must be a number, got str"),
         (lambda: SGD(0.1).step([np.ones(1)], [np.ones(1)], factor=-1), ValueError, "factor must be in"),
         (lambda: cosine(0), ValueError, "total_steps must be >= 1"),
         (lambda: cosine(10, 10), ValueError, "warmup_steps must be <= 9"),
