@@ -8,6 +8,7 @@ from ._machine import show_config
 from ._version import __version__
 from .batches import get_minibatches
 from .callbacks import Callback
+from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
 from .errors import (
     CheckpointCorruptError,
@@ -83,6 +84,7 @@ __all__ = [
     "accuracy",
     "adagrad",
     "adam",
+    "clip_gradients",
     "delta_l1_regularization",
     "delta_l2_regularization",
     "fit",
