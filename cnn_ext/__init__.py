@@ -36,6 +36,7 @@ from .layers import (
     Tanh,
 )
 from .loss import SoftmaxLoss, accuracy, softmax
+from .lr_range import LRRange, lr_find
 from .models import make_cifar10_cnn, make_mnist_cnn
 from .network import NeuralNet
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSProp
@@ -69,6 +70,7 @@ __all__ = [
     "FullyConnected",
     "GlobalAvgPool",
     "History",
+    "LRRange",
     "Layer",
     "Maxpool",
     "NeuralNet",
@@ -95,6 +97,7 @@ __all__ = [
     "load_cifar10",
     "load_fashion_mnist",
     "load_mnist",
+    "lr_find",
     "make_cifar10_cnn",
     "make_mnist_cnn",
     "one_hot_encode",
