@@ -7,7 +7,7 @@ The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -
 from ._machine import show_config
 from ._version import __version__
 from .batches import get_minibatches
-from .callbacks import Callback
+from .callbacks import Callback, EarlyStopping
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
 from .errors import (
@@ -66,6 +66,7 @@ __all__ = [
     "DTypeError",
     "DataFormatError",
     "Dropout",
+    "EarlyStopping",
     "Flatten",
     "FullyConnected",
     "GlobalAvgPool",

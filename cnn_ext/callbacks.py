@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ._checks import check_int, check_real
+from .errors import DTypeError
 from .layers.base import Array
 
 if TYPE_CHECKING:
@@ -75,6 +78,81 @@ class TrainingAccuracy(Callback):
 
     def on_epoch(self, run: Run) -> None:
         run.record["train_accuracy"] = run.net.evaluate(self.X, self.y)[1]
+
+
+class EarlyStopping(Callback):
+    """Stop a run that no longer gets better, and put the best epoch's network back at its end.
+
+    At the end, however the run ends, parameters and buffers (running statistics) are those after the best epoch, to
+    the bit; the optimizer's state is not set back. Callbacks end in the reverse of their order: those that shall find
+    the best network in `on_end` come before this one.
+
+    Parameters
+    ----------
+    monitor : str
+        What to watch in the record: an accuracy (a name that ends so), which shall rise, or a loss, which shall fall.
+    patience : int
+        Epochs in a row without a new best value after which the run stops, at least 1.
+    minimum_change : float
+        In [0, inf): by more than this a value must be better than the best to be a new one.
+
+    Attributes
+    ----------
+    best_epoch : int
+        The epoch of the best value, 0 before there is any.
+    best_value : float
+        That value; NaN before there is any.
+
+    Raises
+    ------
+    ValueError
+        A monitor that is neither; a number out of range; at an epoch's end, a record without the quantity.
+    DTypeError
+        A parameter of another type.
+
+    References
+    ----------
+    Prechelt: Early stopping - but when? Neural Networks: Tricks of the Trade, 1998.
+    """
+
+    def __init__(self, monitor: str = "validation_accuracy", patience: int = 5, minimum_change: float = 0.0) -> None:
+        if not isinstance(monitor, str):
+            raise DTypeError(f"monitor must be a str, got {type(monitor).__name__}")
+        if not monitor.endswith(("accuracy", "loss")):
+            raise ValueError(f"monitor must be a name that ends in 'accuracy' or 'loss', got {monitor!r}")
+        self.monitor = monitor
+        self.patience = check_int("patience", patience, 1)
+        self.minimum_change = check_real("minimum_change", minimum_change, "[0, inf)")
+        self.best_epoch = 0
+        self.best_value = math.nan
+        self._kept: list[Array] = []
+
+    def on_start(self, run: Run) -> None:
+        self.best_epoch, self.best_value, self._kept = 0, math.nan, []
+
+    def on_epoch(self, run: Run) -> None:
+        if self.monitor not in run.record:
+            raise ValueError(
+                f"EarlyStopping watches {self.monitor!r}, but the epoch's record has only {', '.join(run.record)}: "
+                "give `fit` a validation set, or put the callback that records it first"
+            )
+        value = float(run.record[self.monitor])
+        gain = value - self.best_value if self.monitor.endswith("accuracy") else self.best_value - value
+        if gain > self.minimum_change or (self.best_epoch == 0 and not math.isnan(value)):
+            self.best_epoch, self.best_value = run.epoch, value
+            self._kept = [array.copy() for array in _state_of(run.net)]
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop = True
+
+    def on_end(self, run: Run) -> None:
+        if self._kept:
+            for array, kept in zip(_state_of(run.net), self._kept, strict=True):
+                array[...] = kept
+        self._kept = []
+
+
+def _state_of(net: NeuralNet) -> list[Array]:
+    return [array for layer in net.layers for array in (*layer.params, *getattr(layer, "buffers", ()))]
 
 
 class PrintEpochs(Callback):
