@@ -35,7 +35,7 @@ from .layers import (
     Sigmoid,
     Tanh,
 )
-from .loss import SoftmaxLoss, accuracy, softmax
+from .loss import CrossEntropy, SoftmaxLoss, accuracy, softmax
 from .lr_range import LRRange, lr_find
 from .models import make_cifar10_cnn, make_mnist_cnn
 from .network import NeuralNet
@@ -63,6 +63,7 @@ __all__ = [
     "CheckpointMismatchError",
     "CnnExtError",
     "Conv",
+    "CrossEntropy",
     "DTypeError",
     "DataFormatError",
     "Dropout",

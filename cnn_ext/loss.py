@@ -1,4 +1,4 @@
-"""The softmax loss, and the accuracy that people read beside it."""
+"""The softmax loss, plain and with settings, and the accuracy that people read beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ._checks import check_real
+from .engine import all_finite
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array, as_float_array
 
@@ -68,23 +70,78 @@ def SoftmaxLoss(out: Array, y: Array) -> tuple[float, Array]:
     ----------
     Bishop: Pattern Recognition and Machine Learning, section 4.3.4. Springer, 2006.
     """
-    out = _check_scores("out", out)
-    if out.shape[0] == 0:
-        raise ShapeError("out has no rows: the mean loss of no images is not defined")
-    y = check_labels(y, *out.shape)
-    finite = np.isfinite(out)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise NonFiniteError(f"out has a non-finite score at row {row}: {out[row, column]} in column {column}")
-    rows = np.arange(len(out))
-    shifted = out - out.max(axis=1, keepdims=True)
-    e = np.exp(shifted)
-    total = e.sum(axis=1, keepdims=True)
-    loss = np.mean(np.log(total[:, 0]) - shifted[rows, y], dtype=np.float64)
-    dout = e / total
-    dout[rows, y] -= 1
-    dout /= len(out)
-    return float(loss), dout
+    return _cross_entropy("out", out, y)
+
+
+class CrossEntropy:
+    """Softmax cross-entropy with smoothed targets and weighted classes; `SoftmaxLoss` to the bit with neither.
+
+    Call it as `loss(scores, y)`, as `NeuralNet` does, or as `loss(scores, y, sample_weight)`.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        s in [0, 1): the target of a row is (1 - s) * one_hot(y) + s / C rather than one_hot(y).
+    class_weight : sequence of float, optional
+        One weight >= 0 a class: rows of that class count so much. All count 1 if None.
+
+    Raises
+    ------
+    ValueError
+        `label_smoothing` outside [0, 1); a weight that is negative, infinite or NaN.
+    ShapeError
+        `class_weight` is not a row of at least one number.
+    DTypeError
+        Something other than numbers.
+
+    References
+    ----------
+    Szegedy et al.: Rethinking the Inception architecture for computer vision, section 7. CVPR 2016 (label smoothing).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, class_weight: Any = None) -> None:
+        self.label_smoothing = check_real("label_smoothing", label_smoothing, "[0, 1)")
+        self.class_weight = None if class_weight is None else _check_weights("class_weight", class_weight)
+
+    def __call__(self, scores: Array, y: Array, sample_weight: Any = None) -> tuple[float, Array]:
+        """Return the weighted mean loss and its gradient.
+
+        Parameters
+        ----------
+        scores : array, shape (N, C), float32 or float64
+            Scores (logits) of the network's last layer.
+        y : array of int, shape (N,)
+            True classes, in [0, C).
+        sample_weight : array, shape (N,), optional
+            How much each row counts, >= 0; an int k is the same as k such rows. All count 1 if None.
+
+        Returns
+        -------
+        loss : float
+            sum(w * l) / sum(w), l the rows' losses and w = sample_weight * class_weight[y]; 0 if no row counts.
+            That is scikit-learn's weighted log loss, and PyTorch's mean but for smoothed targets with weighted
+            classes: there PyTorch weights each class's term of a row by itself, here a row has one weight.
+        dscores : ndarray, shape (N, C), dtype of `scores`
+            w / sum(w) * (softmax(scores) - target).
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueError, NonFiniteError
+            As for `SoftmaxLoss`; weights that are not one a row or one a class, or that are negative, infinite or NaN.
+        """
+        return _cross_entropy("scores", scores, y, self.label_smoothing, self.class_weight, sample_weight)
+
+    def total_weight(self, y: Array) -> float:
+        """Return what rows of these classes count together: the mean over parts is weighted by it."""
+        return float(len(y)) if self.class_weight is None else float(self.class_weight[y].sum())
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON can hold them."""
+        weights = None if self.class_weight is None else self.class_weight.tolist()
+        return {"label_smoothing": self.label_smoothing, "class_weight": weights}
+
+    def __repr__(self) -> str:
+        return f"CrossEntropy({', '.join(f'{name}={value!r}' for name, value in self.config().items())})"
 
 
 def accuracy(y_true: Array, y_pred: Array) -> float:
@@ -111,11 +168,79 @@ def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     if labels.shape != (n_rows,):
         hint = ": give class numbers, not one-hot rows" if labels.ndim == 2 else ""
         raise ShapeError(f"y must have shape ({n_rows},), got {labels.shape}{hint}")
-    outside = (labels < 0) | (labels >= n_classes)
-    if outside.any():
-        row = int(outside.argmax())
-        raise ValueError(f"label {labels[row]} at row {row} outside [0, {n_classes})")
+    labels = labels.astype(np.int64, copy=False)
+    # A negative label is a large one without its sign, and so is a uint64 beyond int64: one pass finds all.
+    if np.maximum.reduce(labels.view(np.uint64), initial=0) >= n_classes:
+        given = np.asarray(y)
+        row = int(((labels < 0) | (labels >= n_classes)).argmax())
+        raise ValueError(f"label {given[row]} at row {row} outside [0, {n_classes})")
     return labels
+
+
+def _cross_entropy(
+    name: str, scores: Any, y: Any, smoothing: float = 0.0, class_weight: Any = None, sample_weight: Any = None
+) -> tuple[float, Array]:
+    """Return mean loss and gradient; written for small batches, where each pass over the array costs a call."""
+    scores = np.ascontiguousarray(_check_scores(name, scores))
+    n_rows, n_classes = scores.shape
+    if n_rows == 0:
+        raise ShapeError(f"{name} has no rows: the mean loss of no images is not defined")
+    y = check_labels(y, n_rows, n_classes)
+    weights = _row_weights(y, n_rows, n_classes, class_weight, sample_weight)
+    if not all_finite(scores):
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise NonFiniteError(f"{name} has a non-finite score at row {row}: {scores[row, column]} in column {column}")
+    # The largest of each row by passes along the rows' axis: ten numbers a row fill no vector.
+    shifted = scores - np.maximum.reduce(np.ascontiguousarray(scores.T), axis=0)[:, np.newaxis]
+    e = np.exp(shifted)
+    total = np.add.reduce(e, axis=1, keepdims=True)
+    true_scores = y + np.arange(0, scores.size, n_classes)  # places in the flat array
+    losses = np.log(total[:, 0])
+    if smoothing == 0:
+        losses -= shifted.reshape(-1)[true_scores]
+    else:
+        mean = np.add.reduce(shifted, axis=1, dtype=np.float64) / n_classes
+        losses = losses - (1 - smoothing) * shifted.reshape(-1)[true_scores] - smoothing * mean
+    dscores = np.divide(e, total, out=e)
+    if smoothing != 0:
+        dscores -= scores.dtype.type(smoothing / n_classes)
+    dscores.reshape(-1)[true_scores] -= scores.dtype.type(1 - smoothing)
+    if weights is None:
+        dscores /= n_rows
+        return float(np.add.reduce(losses, dtype=np.float64)) / n_rows, dscores
+    dscores *= weights[:, np.newaxis].astype(scores.dtype)
+    return float(np.add.reduce(weights * losses)), dscores
+
+
+def _row_weights(y: Array, n_rows: int, n_classes: int, class_weight: Any, sample_weight: Any) -> Any:
+    """Return the share of each row in the mean, in float64 and adding up to 1, or all 0; None if all count the same."""
+    if class_weight is not None and len(class_weight) != n_classes:
+        raise ShapeError(f"class_weight has {len(class_weight)} weights, but there are {n_classes} classes")
+    if sample_weight is None and class_weight is None:
+        return None
+    weights = np.float64(1) if sample_weight is None else _check_weights("sample_weight", sample_weight, n_rows)
+    with np.errstate(over="ignore"):
+        if class_weight is not None:
+            weights = weights * class_weight[y]
+        total = np.add.reduce(weights)
+    if not np.isfinite(total):
+        raise ValueError(f"the weights of all rows must add up to a finite number, got {total}")
+    return weights / total if total > 0 else weights
+
+
+def _check_weights(name: str, weights: Any, count: int | None = None) -> Array:
+    """Return a copy of weights as a row of float64, each finite and >= 0: `count` of them, or at least one."""
+    array = np.asarray(weights)
+    if array.dtype.kind not in "iuf":
+        raise DTypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if array.ndim != 1 or array.size == 0 or count not in (None, array.size):
+        wanted = "a row of weights, one a class" if count is None else f"of shape ({count},)"
+        raise ShapeError(f"{name} must be {wanted}, got shape {array.shape}")
+    array = array.astype(np.float64)
+    if not (np.minimum.reduce(array) >= 0 and np.maximum.reduce(array) < np.inf):
+        place = int((~((array >= 0) & (array < np.inf))).argmax())
+        raise ValueError(f"{name} must be in [0, inf), got {array[place]} at {place}")
+    return array
 
 
 def _check_scores(name: str, scores: Any) -> Array:

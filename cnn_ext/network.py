@@ -35,7 +35,8 @@ class NeuralNet:
         First layer first: the package's own, or any object with `params`, `forward(X)` and
         `backward(dout) -> (dX, grads)`.
     loss_func : callable
-        Takes (scores (N, C), labels (N,)) and returns (mean loss, gradient of the scores).
+        Takes (scores (N, C), labels (N,)) and returns (mean loss, gradient of the scores): `SoftmaxLoss`, a
+        `CrossEntropy`, or one's own. Where the mean is weighted, `loss_func.total_weight(labels)` says how much.
     l2 : float
         Strength of the L2 penalty in `train_step`, >= 0; 0 for none.
 
@@ -193,13 +194,16 @@ class NeuralNet:
         y = check_labels(y, len(X), np.iinfo(np.int64).max)
         if len(y) == 0:
             raise ShapeError("X holds no images: their mean loss is not defined")
-        total, predictions, start = 0.0, [], 0
+        weight_of: Any = getattr(self.loss_func, "total_weight", len)  # of a chunk's labels in the mean over all
+        total, weights, predictions, start = 0.0, 0.0, [], 0
         for out in self._outputs(X):
-            loss, _ = self.loss_func(out, y[start : start + len(out)])
-            total += loss * len(out)
+            labels = y[start : start + len(out)]
+            loss, _ = self.loss_func(out, labels)
+            weight = weight_of(labels)
+            total, weights = total + loss * weight, weights + weight
             start += len(out)
             predictions.append(out.argmax(axis=1))
-        return total / len(y), accuracy(y, np.concatenate(predictions))
+        return total / weights if weights > 0 else 0.0, accuracy(y, np.concatenate(predictions))
 
     def _outputs(self, X: Array) -> Iterator[Array]:
         X = as_indexable(X)
@@ -211,7 +215,7 @@ class NeuralNet:
         return summary_table(self.layers, self.shapes())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write architecture, weights and running statistics to one safetensors file at exactly `path`.
+        """Write architecture, weights, running statistics and loss to one safetensors file at exactly `path`.
 
         Raises
         ------
@@ -232,7 +236,7 @@ class NeuralNet:
         ----------
         path : path
         loss_func : callable, optional
-            Needed if the network was saved with a loss of one's own.
+            Needed if the network was saved with a loss of one's own; otherwise instead of the saved one.
         allow_nonfinite : bool
             Whether weights with NaN or infinities are taken.
 
@@ -245,11 +249,12 @@ class NeuralNet:
         CheckpointError
             The file is something else, or of a newer format.
         """
-        layers, loss_name, l2 = read_network(path, allow_nonfinite)
-        if loss_func is None and loss_name != SoftmaxLoss.__name__:
-            raise CheckpointError(f"{path} was saved with the loss {loss_name!r}: give it as loss_func")
+        saved = read_network(path, allow_nonfinite)
+        loss_func = loss_func or saved.loss_func
+        if loss_func is None:
+            raise CheckpointError(f"{path} was saved with the loss {saved.loss_name!r}: give it as loss_func")
         try:
-            return cls(layers, loss_func or SoftmaxLoss, l2)
+            return cls(saved.layers, loss_func, saved.l2)
         except ValueError as error:
             raise CheckpointMismatchError(f"{path} describes no network: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,19 @@ from ._checks import FLOAT_DTYPES, check_real
 from .errors import CheckpointMismatchError, DTypeError
 from .layers import LAYER_TYPES, Layer
 from .layers.base import Array, Shape
-from .loss import LossFunction
+from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import read_model, write_model
 
 DTYPES = {dtype.name: dtype for dtype in FLOAT_DTYPES}
+
+
+class SavedNetwork(NamedTuple):
+    """What a network is made anew from; the loss is None where the file has only its name."""
+
+    layers: list[Layer]
+    loss_name: str
+    loss_func: LossFunction | None
+    l2: float
 
 
 def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func: LossFunction, l2: float) -> None:
@@ -27,12 +36,15 @@ def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func
             raise DTypeError(f"layer {index} ({name}) is not one of cnn_ext's layers and cannot be saved")
         entries.append({"type": name, **layer.config()})
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
-    loss_name = getattr(loss_func, "__name__", type(loss_func).__name__)
-    write_model(path, {"layers": entries, "l2": check_real("l2", l2, "[0, inf)"), "loss_func": loss_name}, tensors)
+    architecture = {"layers": entries, "l2": check_real("l2", l2, "[0, inf)")}
+    architecture["loss_func"] = getattr(loss_func, "__name__", type(loss_func).__name__)
+    if type(loss_func) is CrossEntropy:
+        architecture["loss_config"] = loss_func.config()  # apart from the name: older readers then ask for the loss
+    write_model(path, architecture, tensors)
 
 
-def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> tuple[list[Layer], str, float]:
-    """Return the layers, the loss function's name and the L2 strength kept in `path`; see `NeuralNet.load`."""
+def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> SavedNetwork:
+    """Return the network kept in `path`; see `NeuralNet.load`."""
     model = read_model(path)
     try:
         configs = [dict(entry) for entry in model.architecture["layers"]]
@@ -48,13 +60,23 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         # Compared before any layer is made: a forged size must not become an allocation.
         _check_tensors(path, model.tensors, wanted, allow_nonfinite)
         layers = [layer_type(**config) for layer_type, config in zip(types, configs, strict=True)]
-        loss_name, l2 = str(model.architecture["loss_func"]), check_real("l2", model.architecture["l2"], "[0, inf)")
+        l2 = check_real("l2", model.architecture["l2"], "[0, inf)")
+        loss_name, loss_func = str(model.architecture["loss_func"]), _loss_of(model.architecture)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointMismatchError(f"{path} describes no network of this version: {error!r}") from error
     for name, tensor in model.tensors.items():
         _, index, key = name.split(".")
         setattr(layers[int(index)], key, tensor)
-    return layers, loss_name, l2
+    return SavedNetwork(layers, loss_name, loss_func, l2)
+
+
+def _loss_of(architecture: dict[str, Any]) -> LossFunction | None:
+    """Return the loss that a file tells in full, None for one of its writer's own."""
+    if "loss_config" in architecture:
+        if architecture["loss_func"] != CrossEntropy.__name__:
+            raise ValueError(f"a loss_config belongs to CrossEntropy, not to {architecture['loss_func']!r}")
+        return CrossEntropy(**architecture["loss_config"])
+    return SoftmaxLoss if architecture["loss_func"] == SoftmaxLoss.__name__ else None
 
 
 def _check_tensors(

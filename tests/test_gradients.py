@@ -7,6 +7,7 @@ from cnn_ext import (
     AvgPool,
     BatchNorm,
     Conv,
+    CrossEntropy,
     Dropout,
     Flatten,
     FullyConnected,
@@ -95,10 +96,19 @@ def test_dropout(rng):
     np.testing.assert_allclose(layer.backward(dout)[0], numerical_gradient(value, X), rtol=RTOL, atol=ATOL)
 
 
-def test_softmax_loss(rng):
-    out, y = rng.standard_normal((4, 3)), np.array([0, 2, 1, 2])
-    _, dout = SoftmaxLoss(out, y)
-    np.testing.assert_allclose(dout, numerical_gradient(lambda: SoftmaxLoss(out, y)[0], out), rtol=RTOL, atol=ATOL)
+LOSSES = {
+    "softmax": SoftmaxLoss,
+    "smoothed": CrossEntropy(0.3),
+    "weighted classes": CrossEntropy(0.1, [0.5, 0, 2]),
+    "weighted rows": lambda out, y: CrossEntropy(0.1, [0.5, 1, 2])(out, y, [3, 0.5, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss(name, rng):
+    loss, out, y = LOSSES[name], rng.standard_normal((4, 3)), np.array([0, 2, 1, 2])
+    _, dout = loss(out, y)
+    np.testing.assert_allclose(dout, numerical_gradient(lambda: loss(out, y)[0], out), rtol=RTOL, atol=ATOL)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from cnn_ext import (
     CheckpointError,
     CheckpointMismatchError,
     Conv,
+    CrossEntropy,
     DTypeError,
     FullyConnected,
     NeuralNet,
     ReLU,
+    SoftmaxLoss,
 )
 from cnn_ext.model_file import read_model, write_model
 
@@ -50,6 +52,31 @@ def test_a_loaded_network_trains_like_the_saved_one(tmp_path, rng):
         assert [g.tobytes() for g in layer] == [g.tobytes() for g in loaded_layer]
     for param in (param for params in loaded.params for param in params):
         param -= 1  # an optimizer writes to it
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1), CrossEntropy(0.1, [1 / 3, 2])])
+def test_a_loss_with_settings_comes_back(tmp_path, loss, rng):
+    net = net_of_rows()
+    net.loss_func = loss
+    net.save(tmp_path / "m")
+    loaded = NeuralNet.load(tmp_path / "m")
+    assert type(loaded.loss_func) is CrossEntropy and loaded.loss_func.config() == loss.config()
+    X, y = rng.random((50, 3), np.float32), rng.integers(0, 2, 50)
+    assert loaded.train_step(X, y)[0] == net.train_step(X, y)[0]
+    assert NeuralNet.load(tmp_path / "m", loss_func=SoftmaxLoss).loss_func is SoftmaxLoss
+    # A reader that knows the name alone finds it where it always was, and asks for the loss.
+    assert read_model(tmp_path / "m").architecture["loss_func"] == "CrossEntropy"
+
+
+def test_files_of_the_first_version(tmp_path):
+    """What it wrote: the loss by its name, and no more keys than these."""
+    layer = {"type": "FullyConnected", "in_size": 2, "out_size": 1, "dtype": "float32"}
+    tensors = {"layers.0.W": np.ones((2, 1), np.float32), "layers.0.b": np.zeros(1, np.float32)}
+    write_model(tmp_path / "m", {"layers": [layer], "l2": 0.001, "loss_func": "SoftmaxLoss"}, tensors)
+    net = NeuralNet.load(tmp_path / "m")
+    assert net.loss_func is SoftmaxLoss and net.predict_proba(np.ones((1, 2), np.float32)).tolist() == [[1]]
+    net.save(tmp_path / "again")
+    assert read_model(tmp_path / "again").architecture.keys() == {"layers", "l2", "loss_func"}
 
 
 def half_precision(net):
@@ -175,6 +202,10 @@ def test_sizes_and_tensors_that_agree_on_nonsense(tmp_path):
         refused(tmp_path / "m", message)
 
 
+def smoothed(**settings):
+    return {"loss_func": "CrossEntropy", "loss_config": settings}
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -183,6 +214,17 @@ def test_sizes_and_tensors_that_agree_on_nonsense(tmp_path):
         ({"l2": True}, CheckpointMismatchError, "l2 must be a number"),
         ({"loss_func": ["SoftmaxLoss"]}, CheckpointError, "give it as loss_func"),
         ({"loss_func": "os.system"}, CheckpointError, "saved with the loss 'os.system': give it"),
+        ({"loss_func": "CrossEntropy"}, CheckpointError, "saved with the loss 'CrossEntropy': give it"),
+        ({"loss_config": {}}, CheckpointMismatchError, "a loss_config belongs to CrossEntropy, not to 'SoftmaxLoss'"),
+        (smoothed(label_smoothing=1), CheckpointMismatchError, "label_smoothing must be in"),
+        (smoothed(label_smoothing="0.1"), CheckpointMismatchError, "label_smoothing must be a number"),
+        (smoothed(class_weight=[1, -1]), CheckpointMismatchError, "class_weight must be in"),
+        (smoothed(class_weight=[PAST_FLOATS, 1]), CheckpointMismatchError, "class_weight must be an array"),
+        (smoothed(class_weight=[[1], [1, 2]]), CheckpointMismatchError, NO_NETWORK),
+        (smoothed(class_weight={"0": 1}), CheckpointMismatchError, "class_weight must be an array"),
+        (smoothed(temperature=2), CheckpointMismatchError, "unexpected keyword argument 'temperature'"),
+        ({"loss_func": "CrossEntropy", "loss_config": [0.1]}, CheckpointMismatchError, NO_NETWORK),
+        ({"loss_func": "CrossEntropy", "loss_config": None}, CheckpointMismatchError, NO_NETWORK),
     ],
 )
 def test_a_forged_penalty_or_loss(tmp_path, change, error, message):
