@@ -33,6 +33,7 @@ from .layers import (
     Maxpool,
     ReLU,
     Sigmoid,
+    Standardize,
     Tanh,
 )
 from .loss import CrossEntropy, SoftmaxLoss, accuracy, softmax
@@ -82,6 +83,7 @@ __all__ = [
     "ShapeError",
     "Sigmoid",
     "SoftmaxLoss",
+    "Standardize",
     "Tanh",
     "UnsafePickleError",
     "__version__",

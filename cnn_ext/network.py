@@ -15,7 +15,7 @@ from .batches import as_indexable
 from .engine import add_scaled
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
-from .layers import Conv, FullyConnected
+from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
 from .regularization import add_to_weights, l2_regularization
@@ -142,9 +142,10 @@ class NeuralNet:
         steps: list[Any] = []
         for step in self._steps or self.layers:
             steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
+        n_fixed = next((index for index, step in enumerate(steps) if type(step) is not Standardize), len(steps))
         grads: list[list[Array]] = []
-        for step in reversed(steps):
-            first = step is steps[0]  # nobody asks for the gradient of the images
+        for step in reversed(steps[n_fixed:]):
+            first = step is steps[n_fixed]  # nobody asks for the gradient of the images
             if isinstance(step, Block):
                 dout, block_grads = step.backward(dout, need_dX=not first)
                 grads.extend(block_grads)
@@ -153,7 +154,7 @@ class NeuralNet:
             else:
                 dout, layer_grads = step.backward(dout)
                 grads.append(list(layer_grads))
-        return grads
+        return grads + [[] for _ in range(n_fixed)]
 
     def train_step(self, X: Array, y: Array) -> tuple[float, list[list[Array]]]:
         """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.

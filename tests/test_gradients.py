@@ -17,6 +17,7 @@ from cnn_ext import (
     ReLU,
     Sigmoid,
     SoftmaxLoss,
+    Standardize,
     Tanh,
     delta_l1_regularization,
     delta_l2_regularization,
@@ -58,6 +59,7 @@ LAYERS = {
     "ReLU": (lambda r: ReLU(), (3, 4, 2)),
     "sigmoid": (lambda r: Sigmoid(), (3, 4)),
     "tanh": (lambda r: Tanh(), (3, 2, 2, 2)),
+    "standardize": (lambda r: Standardize((2, 3, 4), [0.1, -0.2], [0.5, 3.0]), (2, 2, 3, 4)),
     "flatten": (lambda r: Flatten(), (2, 3, 2, 2)),
     "batch norm of images": (lambda r: BatchNorm((2, 3, 2), dtype=np.float64), (4, 2, 3, 2)),
     "batch norm of rows": (lambda r: BatchNorm(3, dtype=np.float64), (5, 3)),
@@ -84,14 +86,15 @@ def test_layer(name, rng):
         np.testing.assert_allclose(gradient, numerical_gradient(value, array), rtol=RTOL, atol=ATOL)
 
 
-def test_dropout(rng):
-    X = rng.standard_normal((4, 5))
+@pytest.mark.parametrize(("shape", "per_channel"), [((4, 5), False), ((3, 4, 2, 2), True)])
+def test_dropout(shape, per_channel, rng):
+    X = rng.standard_normal(shape)
     dout = rng.standard_normal(X.shape)
 
     def value():  # the same seed draws the same mask
-        return float(np.vdot(Dropout(0.6, rng=3).forward(X), dout))
+        return float(np.vdot(Dropout(0.6, per_channel, rng=3).forward(X), dout))
 
-    layer = Dropout(0.6, rng=3)
+    layer = Dropout(0.6, per_channel, rng=3)
     layer.forward(X)
     np.testing.assert_allclose(layer.backward(dout)[0], numerical_gradient(value, X), rtol=RTOL, atol=ATOL)
 

@@ -16,9 +16,11 @@ from cnn_ext import (
     ReLU,
     ShapeError,
     Sigmoid,
+    Standardize,
     Tanh,
     reference,
 )
+from cnn_ext.datasets.scaled_images import ScaledImages
 from cnn_ext.layers import LAYER_TYPES
 
 MAKE = {
@@ -32,6 +34,7 @@ MAKE = {
     "GlobalAvgPool": lambda: GlobalAvgPool((2, 4, 6)),
     "ReLU": ReLU,
     "Sigmoid": Sigmoid,
+    "Standardize": lambda: Standardize((2, 4, 6), (0.5, 0.25), 0.75),
     "Tanh": Tanh,
 }
 ALL = pytest.mark.parametrize("name", MAKE)
@@ -230,6 +233,67 @@ def test_dropout_keeps_the_mean_and_the_dtype():
     assert Dropout(0.5, rng=0).forward(X.astype(np.float64)).dtype == np.float64
 
 
+def test_dropout_of_channels():
+    X = np.ones((100, 50, 3, 2), np.float32)
+    layer = Dropout(0.8, per_channel=True, rng=0)
+    out = layer.forward(X)
+    assert (out == out[:, :, :1, :1]).all()  # a channel stays or goes as a whole
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1.25)}
+    assert out.mean() == pytest.approx(1, abs=0.036)  # five standard errors: 5 * sqrt(0.25 / 5000)
+    assert 0 < (out[:, 0, 0, 0] > 0).sum() < 100 and 0 < (out[0, :, 0, 0] > 0).sum() < 50
+    np.testing.assert_array_equal(layer.backward(X)[0], out)
+    assert (layer.forward(X, training=False) == X).all()
+
+
+def test_dropout_of_numbers_draws_what_it_did(rng):
+    X = rng.standard_normal((5, 4)).astype(np.float32)
+    kept = np.random.default_rng(7).random(X.shape, np.float32) < 0.6
+    assert Dropout(0.6, rng=7).forward(X).tobytes() == (X * (kept * np.float32(1 / 0.6))).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("mean", "std"), [(0.1, 0.3), ([0.1, 0.2], [0.3, 4]), (0, np.float32([2, 3]))])
+def test_standardize_is_the_preprocessing(mean, std, dtype, layout, rng):
+    X = rng.random((5, 2, 4, 6)).astype(dtype)
+    layer = Standardize((2, 4, 6), mean, std)
+    m, s = (np.broadcast_to(np.asarray(value, dtype), 2)[:, np.newaxis, np.newaxis] for value in (mean, std))
+    out = layer.forward(layout(X))
+    assert out.tobytes() == ((X - m) / s).tobytes() and out.dtype == dtype
+    assert layer.backward(layout(X))[0].tobytes() == (X / s).tobytes()
+    assert layer.params == layer.buffers == []
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_standardize_measures_images(as_bytes, rng):
+    pixels = rng.integers(0, 256, (600, 3, 4, 5), np.uint8)
+    pixels[:, 1] //= 4
+    X = pixels.astype(np.float32) / np.float32(255)
+    layer = Standardize.fit(ScaledImages(pixels) if as_bytes else X)
+    exact = X.astype(np.float64)
+    # float64 sums of 12,000 numbers
+    np.testing.assert_allclose(layer.mean, exact.mean(axis=(0, 2, 3)), rtol=1e-13)
+    np.testing.assert_allclose(layer.std, exact.std(axis=(0, 2, 3)), rtol=1e-13)
+    out = layer.forward(exact)
+    np.testing.assert_allclose(out.mean(axis=(0, 2, 3)), 0, atol=1e-12)
+    np.testing.assert_allclose(out.std(axis=(0, 2, 3)), 1, rtol=1e-12)
+
+
+def test_standardize_needs_images_that_differ():
+    X = np.full((300, 2, 3, 3), np.float32(0.1))
+    X[7, 0] = 1
+    with pytest.raises(ValueError, match=r"std\[1\] must be in \(1e-38, 1e38\), got 0.0"):
+        Standardize.fit(X)
+    X[8, 1, 0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"mean\[1\] must be in \(-1e38, 1e38\), got inf"):
+        Standardize.fit(X)
+    with pytest.raises(ShapeError, match=r"X must be a batch of images \(N, C, H, W\), got shape \(0, 1, 2, 2\)"):
+        Standardize.fit(np.zeros((0, 1, 2, 2)))
+    with pytest.raises(ShapeError, match="X must be a batch of images"):
+        Standardize.fit(np.zeros((5, 4)))
+    with pytest.raises(DTypeError, match="X must be float32 or float64, got uint8: scale it first"):
+        Standardize.fit(np.zeros((5, 1, 2, 2), np.uint8))
+
+
 def test_batch_norm_in_training_and_inference(rng):
     X = (3 + 2 * rng.standard_normal((20, 2, 4, 6))).astype(np.float32)
     norm = BatchNorm((2, 4, 6), momentum=0.25)
@@ -287,6 +351,21 @@ BAD = [
     (lambda: Dropout(1.5), ValueError, r"prob must be in \(0, 1\], got 1.5"),
     (lambda: Dropout(float("nan")), ValueError, r"prob must be in \(0, 1\], got nan"),
     (lambda: Dropout("0.5"), DTypeError, "prob must be a number, got str"),
+    (lambda: Dropout(0.5, 1), DTypeError, "per_channel must be a bool, got int"),
+    (lambda: Dropout(0.5, True).forward(np.zeros((2, 3))), ShapeError, "Dropout per channel expects images"),
+    (lambda: Standardize((1, 4), 0, 1), ShapeError, "X_dim must be a tuple"),
+    (lambda: Standardize((2, 4, 4), 0, 0), ValueError, r"std must be in \(1e-38, 1e38\), got 0.0"),
+    (lambda: Standardize((2, 4, 4), 0, [1, -1]), ValueError, r"std\[1\] must be in \(1e-38, 1e38\), got -1.0"),
+    (lambda: Standardize((2, 4, 4), 0, np.inf), ValueError, "std must be in .*, got inf"),
+    (lambda: Standardize((2, 4, 4), np.nan, 1), ValueError, r"mean must be in \(-1e38, 1e38\), got nan"),
+    (lambda: Standardize((2, 4, 4), [1, 2, 3], 1), ShapeError, "mean must be one number or one for each of 2 channels"),
+    (lambda: Standardize((2, 4, 4), "0.1", 1), DTypeError, "mean must be a number, got str"),
+    (lambda: Standardize((2, 4, 4), [[1], [2]], 1), DTypeError, r"mean\[0\] must be a number, got list"),
+    (
+        lambda: Standardize((2, 4, 4), 0, 1).forward(np.zeros((3, 2, 4, 5))),
+        ShapeError,
+        r"Standardize expects images of shape \(N, \*\(2, 4, 4\)\), got \(3, 2, 4, 5\)",
+    ),
     (lambda: BatchNorm(3, eps=0), ValueError, r"eps must be in \(0, inf\), got 0"),
     (lambda: BatchNorm(3, eps=float("nan")), ValueError, "eps must be in"),
     (lambda: BatchNorm(3, momentum=1.5), ValueError, r"momentum must be in \[0, 1\], got 1.5"),

@@ -21,6 +21,7 @@ from cnn_ext import (
     ReLU,
     ShapeError,
     SoftmaxLoss,
+    Standardize,
     make_cifar10_cnn,
     make_mnist_cnn,
     softmax,
@@ -63,6 +64,18 @@ def test_backward_is_the_layers_one_by_one(images):
     for layer, got in zip(reversed(other.layers), grads, strict=True):
         dout, wanted = layer.backward(dout)
         assert [g.tolist() for g in got] == [w.tolist() for w in wanted]
+
+
+def test_standardized_images_in_the_network_and_before_it(images):
+    X, y = images[0][:8], images[1][:8]
+    net, other = small_net(), small_net()
+    net.layers[:0] = [Standardize((1, 6, 6), 0.25, 0.5), Standardize((1, 6, 6), -1, 2)]
+    prepared = ((X - np.float32(0.25)) / np.float32(0.5) + 1) / np.float32(2)
+    (loss, grads), (other_loss, other_grads) = net.train_step(X, y), other.train_step(prepared, y)
+    assert loss == other_loss and grads[-2:] == [[], []]
+    for got, wanted in zip(grads[:-2], other_grads, strict=True):
+        assert [g.tobytes() for g in got] == [w.tobytes() for w in wanted]
+    assert net.predict_proba(X).tobytes() == other.predict_proba(prepared).tobytes()
 
 
 def test_prediction(images):

@@ -11,13 +11,19 @@ from cnn_ext import (
     CheckpointMismatchError,
     Conv,
     CrossEntropy,
+    Dropout,
     DTypeError,
+    Flatten,
     FullyConnected,
     NeuralNet,
     ReLU,
     SoftmaxLoss,
+    Standardize,
 )
 from cnn_ext.model_file import read_model, write_model
+
+HUGE, PAST_FLOATS = 10**9, 10**400
+NO_NETWORK = "describes no network"
 
 
 class OwnConv(Conv):
@@ -68,13 +74,49 @@ def test_a_loss_with_settings_comes_back(tmp_path, loss, rng):
     assert read_model(tmp_path / "m").architecture["loss_func"] == "CrossEntropy"
 
 
+def net_of_images():
+    conv = Conv((2, 4, 4), 3, 3, 3, 1, 1, rng=0)
+    layers = [Standardize((2, 4, 4), [0.1, 1 / 3], 0.3), conv, BatchNorm(conv.out_dim), ReLU()]
+    return NeuralNet([*layers, Dropout(0.8, per_channel=True), Flatten(), FullyConnected(48, 2, rng=1)])
+
+
+def test_preprocessing_comes_back(tmp_path, rng):
+    net, X = net_of_images(), rng.random((5, 2, 4, 4), np.float32)
+    net.save(tmp_path / "m")
+    loaded = NeuralNet.load(tmp_path / "m")
+    assert repr(loaded) == repr(net) and loaded.layers[0].config() == net.layers[0].config()
+    assert loaded.layers[4].per_channel is True
+    assert loaded.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "index", "message"),
+    [
+        ({"std": 0}, 0, "std must be in"),
+        ({"std": [1, -1]}, 0, r"std\[1\] must be in"),
+        ({"std": PAST_FLOATS}, 0, "std must be in"),
+        ({"std": None}, 0, "std must be a number, got NoneType"),
+        ({"mean": [1, 2, 3]}, 0, "mean must be one number or one for each of 2 channels, got 3"),
+        ({"mean": {"0": 1}}, 0, "mean must be a number, got dict"),
+        ({"X_dim": [2, 4]}, 0, NO_NETWORK),
+        ({"X_dim": [2, HUGE, HUGE]}, 0, "takes inputs of shape"),
+        ({"per_channel": 1}, 4, "per_channel must be a bool, got int"),
+    ],
+)
+def test_forged_preprocessing(tmp_path, change, index, message):
+    forge(tmp_path / "m", lambda architecture, _: architecture["layers"][index].update(change), net_of_images())
+    refused(tmp_path / "m", message)
+
+
 def test_files_of_the_first_version(tmp_path):
     """What it wrote: the loss by its name, and no more keys than these."""
     layer = {"type": "FullyConnected", "in_size": 2, "out_size": 1, "dtype": "float32"}
-    tensors = {"layers.0.W": np.ones((2, 1), np.float32), "layers.0.b": np.zeros(1, np.float32)}
-    write_model(tmp_path / "m", {"layers": [layer], "l2": 0.001, "loss_func": "SoftmaxLoss"}, tensors)
+    dropout = {"type": "Dropout", "prob": 0.5, "dtype": "float32"}
+    tensors = {"layers.1.W": np.ones((2, 1), np.float32), "layers.1.b": np.zeros(1, np.float32)}
+    write_model(tmp_path / "m", {"layers": [dropout, layer], "l2": 0.001, "loss_func": "SoftmaxLoss"}, tensors)
     net = NeuralNet.load(tmp_path / "m")
-    assert net.loss_func is SoftmaxLoss and net.predict_proba(np.ones((1, 2), np.float32)).tolist() == [[1]]
+    assert net.loss_func is SoftmaxLoss and net.layers[0].per_channel is False
+    assert net.predict_proba(np.ones((1, 2), np.float32)).tolist() == [[1]]
     net.save(tmp_path / "again")
     assert read_model(tmp_path / "again").architecture.keys() == {"layers", "l2", "loss_func"}
 
@@ -110,9 +152,6 @@ def test_what_cannot_be_saved_leaves_the_old_file(tmp_path, change, message):
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
-HUGE, PAST_FLOATS = 10**9, 10**400
-NO_NETWORK = "describes no network"
-
 FORGED = [
     ({"in_size": HUGE}, 0, "layers.0.W must be"),
     ({"in_size": PAST_FLOATS}, 0, "layers.0.W must be"),
@@ -140,8 +179,8 @@ FORGED = [
 ]
 
 
-def forge(path, change):
-    net_of_rows().save(path)
+def forge(path, change, net=None):
+    (net or net_of_rows()).save(path)
     model = read_model(path)
     change(model.architecture, model.tensors)
     write_model(path, model.architecture, model.tensors)

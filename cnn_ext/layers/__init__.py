@@ -8,6 +8,7 @@ from .dropout import Dropout
 from .norm import BatchNorm
 from .pool import AvgPool, GlobalAvgPool, Maxpool
 from .shape import Flatten
+from .standardize import Standardize
 
 LAYER_TYPES: dict[str, type[Layer]] = {
     layer.__name__: layer
@@ -22,6 +23,7 @@ LAYER_TYPES: dict[str, type[Layer]] = {
         Maxpool,
         ReLU,
         Sigmoid,
+        Standardize,
         Tanh,
     )
 }
@@ -40,5 +42,6 @@ __all__ = [
     "Maxpool",
     "ReLU",
     "Sigmoid",
+    "Standardize",
     "Tanh",
 ]

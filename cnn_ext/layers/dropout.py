@@ -1,4 +1,4 @@
-"""Dropout: in training, a random part of the numbers is left out."""
+"""Dropout: in training, a random part of the numbers, or of the channels, is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_float_dtype
+from ..errors import DTypeError, ShapeError
 from ..initializers import RngLike, as_generator
 from .base import Array, Layer, NumberIn, as_float_array
 
@@ -18,6 +19,9 @@ class Dropout(Layer):
     ----------
     prob : float
         Probability of keeping a number, in (0, 1].
+    per_channel : bool
+        Keep or leave out whole channels of images: neighbouring pixels are so alike that leaving out single ones
+        takes little away.
     dtype : numpy dtype
         float32 or float64: precision of the draws. The output has the input's dtype.
     rng : numpy.random.Generator, int or None
@@ -26,33 +30,44 @@ class Dropout(Layer):
     Raises
     ------
     ValueError, DTypeError
-        `prob` outside (0, 1] or not a number.
+        `prob` outside (0, 1] or not a number; `per_channel` not a bool.
+    ShapeError
+        With `per_channel`, an input that is not a batch of images (N, C, H, W).
 
     References
     ----------
     Srivastava et al.: Dropout: a simple way to prevent neural networks from overfitting. JMLR 15, 2014
     (with the scale moved from inference to training).
+    Tompson et al.: Efficient object localization using convolutional networks. CVPR 2015 (per channel).
     """
 
-    config_names = ("prob", "dtype")
+    config_names = ("prob", "per_channel", "dtype")
 
     prob = NumberIn("(0, 1]")
 
-    def __init__(self, prob: float = 0.5, *, dtype: Any = np.float32, rng: RngLike = None) -> None:
+    def __init__(
+        self, prob: float = 0.5, per_channel: bool = False, *, dtype: Any = np.float32, rng: RngLike = None
+    ) -> None:
         super().__init__()
+        if not isinstance(per_channel, (bool, np.bool_)):
+            raise DTypeError(f"per_channel must be a bool, got {type(per_channel).__name__}")
         self.prob = prob
+        self.per_channel = bool(per_channel)
         self.dtype = check_float_dtype("dtype", dtype)
         self.rng = as_generator(rng)
         self._mask: Any = None
 
     def forward(self, X: Array, training: bool = True) -> Array:
-        """Return X, of any shape, thinned out in training and unchanged in inference."""
+        """Return X, of any shape (or (N, C, H, W) per channel), thinned out in training, unchanged in inference."""
         X = as_float_array("X", X)
+        if self.per_channel and X.ndim != 4:
+            raise ShapeError(f"Dropout per channel expects images (N, C, H, W), got X of shape {X.shape}")
         self._note_output(X, training)
         if not training:
             self._mask = None
             return X.copy()
-        kept = self.rng.random(X.shape, dtype=self.dtype) < self.prob
+        drawn = (*X.shape[:2], 1, 1) if self.per_channel else X.shape
+        kept = self.rng.random(drawn, dtype=self.dtype) < self.prob
         self._mask = kept * X.dtype.type(1 / self.prob)
         return X * self._mask
 
