@@ -30,7 +30,7 @@ class BuildExt(build_ext):
         unix = self.compiler.compiler_type in ("unix", "mingw32", "cygwin")
         for ext in self.extensions:
             ext.extra_compile_args = UNIX_FLAGS if unix else MSVC_FLAGS
-            ext.extra_link_args = ["-pthread"] if unix else []
+            ext.extra_link_args = ["-pthread", "-lm"] if unix else []
         super().build_extensions()
 
 
