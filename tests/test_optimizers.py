@@ -91,7 +91,7 @@ def test_steps_follow_the_formula(make, formula, dtype, rtol):
 
 
 def test_adamw_by_hand():
-    """Step 1 moves by lr * sign(g) (eps aside), whatever g; the decay takes lr * factor * weight_decay of the weight."""
+    """Step 1 moves by lr * sign(g) (eps aside); the decay takes lr * factor * weight_decay of the weight."""
     weight, bias = np.array([[2.0, -4.0]]), np.array([2.0, -4.0])
     optimizer = AdamW(0.5, eps=1e-300, weight_decay=0.25)
     optimizer.step([weight, bias], [np.array([[3.0, -5.0]]), np.array([3.0, -5.0])], factor=0.5)
