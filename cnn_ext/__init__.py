@@ -21,6 +21,7 @@ from .errors import (
     ShapeError,
     UnsafePickleError,
 )
+from .folding import fold_batch_norm
 from .layers import (
     AvgPool,
     BatchNorm,
@@ -94,6 +95,7 @@ __all__ = [
     "delta_l1_regularization",
     "delta_l2_regularization",
     "fit",
+    "fold_batch_norm",
     "get_minibatches",
     "get_num_threads",
     "l1_regularization",

@@ -2,8 +2,9 @@
 
 A convolution makes one block with the batch normalization, the ReLU and the max-pooling behind it, as far as they
 are there. With ReLU and pooling alone the full-size map between them is never written, and on the way back only the
-winners of the pooling are visited. Between two blocks images stay channels last. What comes out is what the layers
-give one by one: forward to the bit, backward to rounding.
+winners of the pooling are visited. In inference a batch normalization is folded into the convolution's weights, so that
+it costs no pass of its own. Between two blocks images stay channels last. What comes out is what the layers give one by
+one: forward to the bit, backward and inference with batch normalization to rounding.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine import ConvEngine
 from .layers import BatchNorm, Conv, Maxpool, ReLU
 from .layers.base import Array
 
@@ -35,6 +37,7 @@ class Block:
             self.engine = self.conv.engine(relu, pool)
         else:
             self.engine, self.norm_engine = self.conv.engine(relu=False, pool=1), self.norm.engine(relu, pool)
+        self.folded = self.conv.engine(relu, pool) if self.norm is not None and self.conv.pools(pool) else None
         self.takes_channels_last = self.gives_channels_last = False
 
     def forward(self, X: Array, training: bool) -> Array:
@@ -43,6 +46,8 @@ class Block:
             X = np.ascontiguousarray(self.conv.check_images(X))
         for layer in self.layers:
             layer.forget()
+        if self.norm is not None and self.folded is not None and not training:
+            return self._infer(self.norm, self.folded, X)
         z_last = self.gives_channels_last or self.norm is not None
         z = self.engine.forward(
             X, *self.conv.weights(), training=training, last=self.takes_channels_last, out_last=z_last
@@ -50,6 +55,13 @@ class Block:
         if self.norm is None:
             return z
         return self.norm.normalize(self.norm_engine, z, training, self.gives_channels_last)
+
+    def _infer(self, norm: BatchNorm, engine: ConvEngine, X: Array) -> Array:
+        """Run the block with the norm folded into the weights: anew at each call, as they may have changed."""
+        self.engine.trained_on = 0  # there is nothing to go back from, here either
+        W, b = self.conv.weights()
+        W, b = norm.folded(W, b, axis=0)
+        return engine.forward(X, W, b, training=False, last=self.takes_channels_last, out_last=self.gives_channels_last)
 
     def has_been_left(self) -> bool:
         """Whether a layer of the block went forward by itself since, so that the way back leads through the layers."""

@@ -127,6 +127,21 @@ class BatchNorm(Layer):
         self._scales = (inverse_std, scale) if training else None
         return engine.forward(z, np.ascontiguousarray(mean, self.dtype), scale, beta, out_last)
 
+    def folded(self, W: Array, b: Array, axis: int) -> tuple[Array, Array]:
+        """Return new weights and biases with which the layer before does in inference what both do.
+
+        Parameters
+        ----------
+        W, b : ndarray
+            Those of the layer before; its outputs are `axis` of W.
+        axis : int
+        """
+        gamma, beta = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        scale = gamma * (1 / np.sqrt(self.running_var + self.dtype.type(self.eps)))
+        shape = [1] * W.ndim
+        shape[axis] = -1
+        return W * scale.reshape(shape), (b - self.running_mean) * scale + beta
+
     def normalize_back(self, engine: NormEngine, dout: Array) -> tuple[Array, list[Array]]:
         """Do the backward pass on the engine of the forward pass; the gradient of z is the engine's own buffer."""
         inverse_std, scale = self._scales
