@@ -24,7 +24,7 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
     Returns
     -------
     NeuralNet
-        With the loss and L2 strength of `net`.
+        With the loss, L2 strength and notes of `net`.
 
     Raises
     ------
@@ -46,7 +46,9 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
             before.W, before.b = layer.folded(W, b, axis=0 if type(before) is Conv else 1)
         else:
             layers.append(_like(layer))
-    return NeuralNet(layers, net.loss_func, net.l2)
+    folded = NeuralNet(layers, net.loss_func, net.l2)
+    folded.notes = copy.deepcopy(net.notes)
+    return folded
 
 
 def _like(layer: Any) -> Any:

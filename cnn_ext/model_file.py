@@ -25,7 +25,7 @@ from .errors import CheckpointCorruptError, CheckpointError, DTypeError
 from .layers.base import Array
 
 FORMAT_VERSION = 1
-DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}
+DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype("<f2"): "F16", np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}
 METADATA_KEYS = {"architecture", "cnn_ext_version", "format_version", "sha256"}
 UNSEALED = "0" * 64
 LARGEST_HEADER = 16 << 20
@@ -40,7 +40,9 @@ class ModelFile:
     metadata: dict[str, str]
 
 
-def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tensors: dict[str, Array]) -> None:
+def write_model(
+    path: str | os.PathLike[str], architecture: dict[str, Any], tensors: dict[str, Array], storage_dtype: Any = None
+) -> None:
     """Write a model to exactly `path`; the same model gives the same bytes.
 
     Parameters
@@ -50,13 +52,16 @@ def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tens
         Anything JSON can hold.
     tensors : dict of str to ndarray
         float32 or float64, of any layout and byte order.
+    storage_dtype : numpy dtype, optional
+        float16: round every number to it, and halve the file; None: as they are.
 
     Raises
     ------
     DTypeError
-        `architecture` is not a dict, or a tensor no plain array of floats.
+        `architecture` is not a dict, a tensor no plain array of floats, `storage_dtype` neither float16 nor None.
     TypeError, ValueError
-        The architecture is more than JSON can hold; a name is not printable text, or taken by the format.
+        The architecture is more than JSON can hold; a name is not printable text, or taken by the format; a finite
+        number beyond the range of float16.
     OSError
         The file cannot be written; an earlier file at `path` is then as it was.
     """
@@ -66,9 +71,12 @@ def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tens
         if not isinstance(name, str) or not name.isprintable() or name == "__metadata__":
             raise ValueError(f"names in tensors must be printable text other than '__metadata__', got {name!r}")
         check_array(f"tensors[{name!r}]", tensor)
+    if storage_dtype is not None:
+        check_storage_dtype(storage_dtype)
     data, entries, offset = [], {}, 0
     for name, tensor in sorted(tensors.items()):
-        little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        stored = tensor if storage_dtype is None else _rounded_to_half(name, tensor)
+        little = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("<"))
         entries[name] = {
             "dtype": DTYPE_NAMES[little.dtype],
             "shape": list(tensor.shape),
@@ -91,6 +99,17 @@ def write_model(path: str | os.PathLike[str], architecture: dict[str, Any], tens
     write_atomically(path, [start.replace(UNSEALED.encode(), seal.encode(), 1), *data])
 
 
+def check_storage_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return `dtype` as float16, or raise DTypeError."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError) as error:  # NumPy parses text: "(2,3" is a SyntaxError
+        raise DTypeError(f"storage_dtype must be float16 or None, got {dtype!r}") from error
+    if found != np.float16:
+        raise DTypeError(f"storage_dtype must be float16 or None, got {found}")
+    return found
+
+
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
     """Read a model file; whatever is wrong with it is found before it is used.
 
@@ -106,7 +125,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     content = _read(path)
     n = int.from_bytes(content[:8], "little")
     try:
-        metadata = _json(content[8 : 8 + n].decode("utf-8")).get("__metadata__", {})
+        metadata = parse_json(content[8 : 8 + n].decode("utf-8")).get("__metadata__", {})
         if not all(isinstance(value, str) for value in metadata.values()):
             raise TypeError("metadata that is not text")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -129,7 +148,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
             f"{metadata['cnn_ext_version']}"
         )
     try:
-        architecture = _json(metadata["architecture"])
+        architecture = parse_json(metadata["architecture"])
     except (ValueError, RecursionError) as error:
         raise CheckpointCorruptError(f"{path}: the architecture is not JSON: {error}") from error
     if not isinstance(architecture, dict):
@@ -153,7 +172,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         return file.read(status.st_size)
 
 
-def _json(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Parse JSON, and refuse what its readers disagree on: keys given twice, NaN and numbers beyond a float."""
     return json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
 
@@ -186,13 +205,22 @@ def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
     tensors = {}
     for name, entry in _entries_of(path, content):
         if entry["dtype"] not in dtypes:
-            raise CheckpointError(f"{path}: tensor {name!r} has dtype {entry['dtype']}, F32 or F64 expected")
+            raise CheckpointError(f"{path}: tensor {name!r} has dtype {entry['dtype']}, F16, F32 or F64 expected")
         try:
             little = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
         except (ValueError, OverflowError) as error:  # more axes than an array can have; a huge axis beside one of 0
             raise CheckpointCorruptError(f"{path}: tensor {name!r}: {error}") from error
         tensors[name] = little.astype(little.dtype.newbyteorder("="), copy=False)
     return tensors
+
+
+def _rounded_to_half(name: str, tensor: Array) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        half = tensor.astype(np.float16)
+    beyond = np.isinf(half) & np.isfinite(tensor)
+    if beyond.any():
+        raise ValueError(f"{name} holds {tensor[beyond][0]}, beyond the range of float16, which ends at 65504")
+    return half
 
 
 def _sum_of(*parts: Any) -> str:

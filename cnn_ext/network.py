@@ -46,6 +46,9 @@ class NeuralNet:
         May be changed; it is read anew at each call.
     dtype : numpy dtype
         Precision of the first layer with parameters; inputs are converted to it.
+    notes : dict
+        Anything JSON can hold about the network, such as its recipe and accuracy: what came with its file, else empty.
+        `save` writes it along.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class NeuralNet:
             raise ValueError("layers must hold at least one layer, got none")
         self.loss_func = loss_func
         self.l2 = check_real("l2", l2, "[0, inf)")
+        self.notes: dict[str, Any] = {}
         self.shapes()
         self._steps: list[Any] = []
 
@@ -215,17 +219,33 @@ class NeuralNet:
         """Return a table of the layers: output shapes, numbers of parameters, memory."""
         return summary_table(self.layers, self.shapes())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, storage_dtype: Any = None, notes: dict[str, Any] | None = None
+    ) -> None:
         """Write architecture, weights, running statistics and loss to one safetensors file at exactly `path`.
+
+        The same network gives the same bytes.
+
+        Parameters
+        ----------
+        path : path
+        storage_dtype : numpy dtype, optional
+            float16: round every number to it in the file, which halves its size; None: as they are. Loaded, the
+            network computes in the precision that it had.
+        notes : dict, optional
+            Written instead of the network's own `notes`.
 
         Raises
         ------
         DTypeError
-            A layer that is not one of the package's.
+            A layer that is not one of the package's; notes that JSON cannot hold; another `storage_dtype`.
+        ValueError
+            A number beyond the range of float16; notes that JSON would not give back as they are.
         OSError
             The file cannot be written; an earlier file at `path` is then as before.
         """
-        write_network(path, self.layers, self.loss_func, self.l2)
+        notes = self.notes if notes is None else notes
+        write_network(path, self.layers, self.loss_func, self.l2, storage_dtype, notes)
 
     @classmethod
     def load(
@@ -255,9 +275,11 @@ class NeuralNet:
         if loss_func is None:
             raise CheckpointError(f"{path} was saved with the loss {saved.loss_name!r}: give it as loss_func")
         try:
-            return cls(saved.layers, loss_func, saved.l2)
+            net = cls(saved.layers, loss_func, saved.l2)
         except ValueError as error:
             raise CheckpointMismatchError(f"{path} describes no network: {error}") from error
+        net.notes = saved.notes
+        return net
 
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)

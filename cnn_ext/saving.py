@@ -1,7 +1,13 @@
-"""A network as a file: its architecture as JSON, its arrays as tensors, checked against each other on the way back."""
+"""A network as a file: its architecture as JSON, its arrays as tensors, checked against each other on the way back.
+
+Keys of the architecture: `layers`, `l2`, `loss_func` (a name); where there is need of them `loss_config` (settings of a
+CrossEntropy), `storage_dtype` (float16: of all tensors) and `notes`. Readers that know the first three alone load what they
+can and refuse the rest by name, so the format's version has not changed.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,9 +19,11 @@ from .errors import CheckpointMismatchError, DTypeError
 from .layers import LAYER_TYPES, Layer
 from .layers.base import Array, Shape
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
-from .model_file import read_model, write_model
+from .model_file import check_storage_dtype, parse_json, read_model, write_model
 
 DTYPES = {dtype.name: dtype for dtype in FLOAT_DTYPES}
+STORED = {"float16": np.dtype(np.float16)}
+"""What tensors may be rounded to in a file, instead of lying there as the layers compute."""
 
 
 class SavedNetwork(NamedTuple):
@@ -25,9 +33,17 @@ class SavedNetwork(NamedTuple):
     loss_name: str
     loss_func: LossFunction | None
     l2: float
+    notes: dict[str, Any]
 
 
-def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func: LossFunction, l2: float) -> None:
+def write_network(
+    path: str | os.PathLike[str],
+    layers: Sequence[Any],
+    loss_func: LossFunction,
+    l2: float,
+    storage_dtype: Any = None,
+    notes: Any = None,
+) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
     entries, tensors = [], {}
     for index, layer in enumerate(layers):
@@ -40,7 +56,26 @@ def write_network(path: str | os.PathLike[str], layers: Sequence[Any], loss_func
     architecture["loss_func"] = getattr(loss_func, "__name__", type(loss_func).__name__)
     if type(loss_func) is CrossEntropy:
         architecture["loss_config"] = loss_func.config()  # apart from the name: older readers then ask for the loss
-    write_model(path, architecture, tensors)
+    if storage_dtype is not None:
+        architecture["storage_dtype"] = check_storage_dtype(storage_dtype).name
+    if notes := check_notes({} if notes is None else notes):
+        architecture["notes"] = notes
+    write_model(path, architecture, tensors, storage_dtype)
+
+
+def check_notes(notes: Any) -> dict[str, Any]:
+    """Return a copy of `notes` if it is a dict that comes back from JSON as it is, else raise."""
+    if not isinstance(notes, dict):
+        raise DTypeError(f"notes must be a dict, got {type(notes).__name__}")
+    try:
+        copy = parse_json(json.dumps(notes, allow_nan=False))
+    except TypeError as error:
+        raise DTypeError(f"notes must hold what JSON can: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"notes must hold what JSON can: {error}") from error
+    if copy != notes:
+        raise ValueError("notes must come back from JSON as they are: with text as keys, and lists for tuples")
+    return dict(copy)
 
 
 def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> SavedNetwork:
@@ -49,8 +84,9 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
     try:
         configs = [dict(entry) for entry in model.architecture["layers"]]
         types = [LAYER_TYPES[config.pop("type")] for config in configs]
+        stored = None if "storage_dtype" not in model.architecture else STORED[model.architecture["storage_dtype"]]
         wanted = {
-            f"layers.{index}.{key}": (tuple(shape), DTYPES[config["dtype"]])
+            f"layers.{index}.{key}": (tuple(shape), DTYPES[config["dtype"]] if stored is None else stored)
             for index, (layer_type, config) in enumerate(zip(types, configs, strict=True))
             for key, shape in layer_type.state_shapes(config).items()
         }
@@ -61,13 +97,16 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         _check_tensors(path, model.tensors, wanted, allow_nonfinite)
         layers = [layer_type(**config) for layer_type, config in zip(types, configs, strict=True)]
         l2 = check_real("l2", model.architecture["l2"], "[0, inf)")
+        notes = model.architecture.get("notes", {})
+        if not isinstance(notes, dict):
+            raise TypeError(f"notes must be a dict, got {type(notes).__name__}")
         loss_name, loss_func = str(model.architecture["loss_func"]), _loss_of(model.architecture)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointMismatchError(f"{path} describes no network of this version: {error!r}") from error
     for name, tensor in model.tensors.items():
         _, index, key = name.split(".")
         setattr(layers[int(index)], key, tensor)
-    return SavedNetwork(layers, loss_name, loss_func, l2)
+    return SavedNetwork(layers, loss_name, loss_func, l2, notes)
 
 
 def _loss_of(architecture: dict[str, Any]) -> LossFunction | None:

@@ -52,6 +52,42 @@ def test_layout_and_byte_order_do_not_matter(tmp_path, path, layout):
     assert (tmp_path / "other").read_bytes() == path.read_bytes()
 
 
+def test_half_precision(tmp_path, path, layout):
+    tensors = {"b": np.array([1 / 3, -65504, 65519, 1e-9, np.nan, np.inf], np.float32), "a": np.arange(6.0) / 7}
+    write_model(path, ARCHITECTURE, tensors, np.float16)
+    model = read_model(path)
+    for name, tensor in tensors.items():
+        rounded = np.where(tensor == 65519, 65504, tensor).astype(np.float16)
+        np.testing.assert_array_equal(model.tensors[name], rounded, strict=True)
+    for name, tensor in safetensors.numpy.load_file(path).items():
+        np.testing.assert_array_equal(tensor, model.tensors[name], strict=True)
+    write_model(tmp_path / "other", ARCHITECTURE, {name: layout(t) for name, t in tensors.items()}, "float16")
+    assert (tmp_path / "other").read_bytes() == path.read_bytes()
+
+
+def test_half_precision_halves_the_file(path):
+    sizes = []
+    for dtype in (None, np.float16):
+        write_model(path, ARCHITECTURE, {"w": np.ones((100, 100), np.float32)}, dtype)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] - sizes[1] == pytest.approx(20_000, abs=8)  # the header's length may differ by its padding
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "message"),
+    [
+        (np.float16, ValueError, "w holds -65520.0, beyond the range of float16, which ends at 65504"),
+        (np.float32, DTypeError, "storage_dtype must be float16 or None, got float32"),
+        (np.int8, DTypeError, "storage_dtype must be float16 or None, got int8"),
+        ("half a float", DTypeError, "storage_dtype must be float16 or None, got 'half a float'"),
+    ],
+)
+def test_what_half_precision_cannot_hold(path, dtype, error, message):
+    with pytest.raises(error, match=message):
+        write_model(path, {}, {"b": np.zeros(2), "w": np.array([1.0, -65520, np.inf])}, dtype)
+    assert_sound(path)
+
+
 def test_text_that_looks_like_the_open_seal(path):
     architecture = {"zeros": "0" * 64, "number": 10**100}
     write_model(path, architecture, {"0" * 64: np.zeros(2)})
@@ -162,8 +198,8 @@ def test_a_right_seal_does_not_make_a_right_file(tmp_path, name):
 
 
 def test_other_precisions_are_refused_by_name(tmp_path):
-    (tmp_path / "x").write_bytes(sealed(x=entry([2], 0, 4, "F16"), data=bytes(4)))
-    with pytest.raises(CheckpointError, match="tensor 'x' has dtype F16, F32 or F64 expected"):
+    (tmp_path / "x").write_bytes(sealed(x=entry([2], 0, 4, "BF16"), data=bytes(4)))
+    with pytest.raises(CheckpointError, match="tensor 'x' has dtype BF16, F16, F32 or F64 expected"):
         read_model(tmp_path / "x")
 
 

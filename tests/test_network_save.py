@@ -19,6 +19,7 @@ from cnn_ext import (
     ReLU,
     SoftmaxLoss,
     Standardize,
+    fold_batch_norm,
 )
 from cnn_ext.model_file import read_model, write_model
 
@@ -106,6 +107,131 @@ def test_preprocessing_comes_back(tmp_path, rng):
 def test_forged_preprocessing(tmp_path, change, index, message):
     forge(tmp_path / "m", lambda architecture, _: architecture["layers"][index].update(change), net_of_images())
     refused(tmp_path / "m", message)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_half_precision_in_the_file_only(tmp_path, dtype, rng):
+    net = NeuralNet([FullyConnected(30, 40, dtype=dtype, rng=0), BatchNorm(40, dtype=dtype)])
+    X = rng.standard_normal((50, 30)).astype(dtype)
+    net.train_step(X, rng.integers(0, 40, 50))
+    net.save(tmp_path / "m")
+    net.save(tmp_path / "half", storage_dtype=np.float16)
+    loaded = NeuralNet.load(tmp_path / "half")
+    assert repr(loaded) == repr(net)
+    for layer, like in zip(net.layers, loaded.layers, strict=True):
+        for name, array in layer.state().items():
+            rounded = array.astype(np.float16).astype(dtype)
+            np.testing.assert_array_equal(getattr(like, name), rounded, strict=True)
+            setattr(layer, name, rounded)
+    assert loaded.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
+    numbers = sum(array.size for layer in net.layers for array in layer.state().values())
+    saved = (tmp_path / "m").stat().st_size - (tmp_path / "half").stat().st_size
+    assert saved == pytest.approx(numbers * (np.dtype(dtype).itemsize - 2), abs=40)  # the header has one key more
+    loaded.save(tmp_path / "again", storage_dtype=np.float16)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "half").read_bytes()
+
+
+def test_half_precision_where_it_cannot_be(tmp_path):
+    net = net_of_rows()
+    net.save(tmp_path / "m")
+    old = (tmp_path / "m").read_bytes()
+    net.layers[3].W[1, 1] = 1e5
+    with pytest.raises(ValueError, match=r"layers\.3\.W holds 100000\.0, beyond the range of float16"):
+        net.save(tmp_path / "m", storage_dtype=np.float16)
+    with pytest.raises(DTypeError, match="storage_dtype must be float16 or None, got float32"):
+        net.save(tmp_path / "m", storage_dtype=np.float32)
+    assert (tmp_path / "m").read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("said", "stored", "message"),
+    [
+        (None, np.float16, "layers.0.W must be float32"),
+        ("float16", None, "layers.0.W must be float16"),
+        ("float32", None, NO_NETWORK),
+        (None, "said as null", NO_NETWORK),
+        (["float16"], np.float16, NO_NETWORK),
+        ({}, np.float16, NO_NETWORK),
+    ],
+)
+def test_a_forged_precision(tmp_path, said, stored, message):
+    net_of_rows().save(tmp_path / "m")
+    model = read_model(tmp_path / "m")
+    if said is not None or stored == "said as null":
+        model.architecture["storage_dtype"] = said
+    write_model(tmp_path / "m", model.architecture, model.tensors, np.float16 if stored is np.float16 else None)
+    refused(tmp_path / "m", message)
+
+
+def test_a_size_forged_in_a_file_of_half_precision(tmp_path):
+    net_of_rows().save(tmp_path / "m", storage_dtype=np.float16)
+    model = read_model(tmp_path / "m")
+    model.architecture["layers"][0]["in_size"] = HUGE
+    write_model(
+        tmp_path / "m", model.architecture, {n: t.astype(np.float32) for n, t in model.tensors.items()}, np.float16
+    )
+    refused(tmp_path / "m", "layers.0.W must be float16")
+
+
+NOTES = {
+    "recipe": "two blocks, Ä",
+    "accuracy": 0.9935,
+    "seeds": [0, 1],
+    "more": {"epochs": 20, "amp": None, "ok": True},
+}
+
+
+def test_notes_come_back_and_go_along(tmp_path):
+    net = net_of_rows()
+    assert net.notes == {}
+    net.save(tmp_path / "bare")
+    assert NeuralNet.load(tmp_path / "bare").notes == {}
+    assert "notes" not in read_model(tmp_path / "bare").architecture
+    net.save(tmp_path / "m", notes=NOTES)
+    loaded = NeuralNet.load(tmp_path / "m")
+    assert loaded.notes == NOTES and net.notes == {}
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+    loaded.notes["more"]["epochs"] = 21
+    assert fold_batch_norm(loaded).notes == loaded.notes
+    loaded.save(tmp_path / "again")
+    assert NeuralNet.load(tmp_path / "again").notes["more"]["epochs"] == 21
+    loaded.save(tmp_path / "again", notes={})
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "bare").read_bytes()
+
+
+class Circle(dict):
+    def __init__(self):
+        super().__init__(itself=self)
+
+
+@pytest.mark.parametrize(
+    ("notes", "error", "message"),
+    [
+        ([], DTypeError, "notes must be a dict, got list"),
+        ("text", DTypeError, "notes must be a dict, got str"),
+        ({"lr": np.float32(1)}, DTypeError, "notes must hold what JSON can: .*float32"),
+        ({"when": {1, 2}}, DTypeError, "notes must hold what JSON can: .*set"),
+        ({(1, 2): 3}, DTypeError, "notes must hold what JSON can"),
+        ({"loss": float("nan")}, ValueError, "notes must hold what JSON can"),
+        ({"loss": [float("inf")]}, ValueError, "notes must hold what JSON can"),
+        ({"n": 10**5000}, ValueError, "notes must hold what JSON can"),
+        ({1: "a", "1": "b"}, ValueError, "notes must hold what JSON can: a key is given twice"),
+        (Circle(), ValueError, "notes must hold what JSON can: Circular"),
+        ({1: "a"}, ValueError, "with text as keys"),
+        ({"shape": (1, 28)}, ValueError, "lists for tuples"),
+    ],
+)
+def test_notes_that_are_not_json(tmp_path, notes, error, message):
+    with pytest.raises(error, match=message):
+        net_of_rows().save(tmp_path / "m", notes=notes)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("notes", [None, [], "text", 5])
+def test_forged_notes(tmp_path, notes):
+    forge(tmp_path / "m", lambda architecture, _: architecture.update(notes=notes))
+    refused(tmp_path / "m", "notes must be a dict")
 
 
 def test_files_of_the_first_version(tmp_path):
