@@ -1,8 +1,8 @@
 """A network as a file: its architecture as JSON, its arrays as tensors, checked against each other on the way back.
 
 Keys of the architecture: `layers`, `l2`, `loss_func` (a name); where there is need of them `loss_config` (settings of a
-CrossEntropy), `storage_dtype` (float16: of all tensors) and `notes`. Readers that know the first three alone load what they
-can and refuse the rest by name, so the format's version has not changed.
+CrossEntropy), `storage_dtype` (float16: of all tensors) and `notes`. Readers that know the first three alone load what
+they can and refuse the rest by name, so the format's version has not changed.
 """
 
 from __future__ import annotations

@@ -258,7 +258,11 @@ def test_any_block_gives_what_the_layers_give(kinds, dtype, rtol, rng):
             other.state()[name][...] = value
     for layer in layers:
         X = layer.forward(X, training=False)
-    assert before.tobytes() == X.tobytes()
+    if "b" in kinds:  # in inference a norm is folded into the convolution's weights: rounded in another place
+        eps = 5e-6 if dtype is np.float32 else 2e-14  # of the largest; see test_folding.py
+        np.testing.assert_allclose(before, X, rtol=0, atol=eps * np.abs(X).max())
+    else:
+        assert before.tobytes() == X.tobytes()
 
 
 def test_after_a_block_the_layers_say_that_they_have_nothing_to_go_back_from(rng):
