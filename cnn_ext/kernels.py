@@ -421,8 +421,8 @@ def warp_affine(x: Array, matrix: Array, fill: float = 0.0) -> Array:
     -------
     ndarray, shape (N, C, H, W)
         Bilinear between the four pixels around each place: exact at a pixel's own place, so the identity and whole
-        steps change no bit. A pixel that has no weight (it may be NaN) does not count. Places that are NaN or
-        infinite lie outside.
+        steps change no bit. A pixel that has no weight (it may be NaN) does not count; an infinite one that has some
+        may give NaN. Places that are NaN or infinite lie outside.
 
     Raises
     ------

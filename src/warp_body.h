@@ -23,8 +23,8 @@ static void NAMED(pad_image)(const image_shape *s, const REAL *image, REAL fill,
         }
 }
 
-/* Hold a coordinate inside the padded image. What is farther out samples the border alone, a NaN too: so the comparisons
- * stand as they do. */
+/* Hold a coordinate inside the padded image: what is farther out samples the border alone. The comparisons stand as they
+ * do to send a NaN there too. */
 static inline REAL NAMED(hold)(REAL place, REAL last)
 {
     place = place > 0 ? place : 0;
@@ -102,8 +102,8 @@ void NAMED(warp_flow)(const image_shape *s, const REAL *image, const REAL *flow,
         }
 }
 
-/* out[i] = sum over taps t, in that order, of weights[t] * x[t * step + i], for a number of columns known to the compiler:
- * the sums stay in registers. */
+/* out[i] = sum over taps t, in that order, of weights[t] * x[t * step + i]. The compiler knows how many columns: the sums
+ * stay in registers. */
 static inline void NAMED(weigh)(const REAL *x, ptrdiff_t step, const REAL *weights, ptrdiff_t n_taps, REAL *out,
                                 const int columns)
 {
@@ -127,8 +127,8 @@ static void NAMED(weigh_row)(const REAL *x, ptrdiff_t step, const REAL *weights,
         NAMED(weigh)(x + i, step, weights, n_taps, out + i, 1);
 }
 
-void NAMED(blur_plane)(ptrdiff_t height, ptrdiff_t width, const REAL *x, const REAL *weights, ptrdiff_t radius, REAL *row,
-                       REAL *out)
+void NAMED(blur_plane)(ptrdiff_t height, ptrdiff_t width, const REAL *x, const REAL *weights, ptrdiff_t radius,
+                       REAL *row, REAL *out)
 {
     for (ptrdiff_t i = 0; i < radius; i++)
         row[i] = row[radius + width + i] = 0;

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._checks import check_real
 from .._resampling import check_images
+from ..errors import DTypeError
 from ..initializers import RngLike, as_generator
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+def plain_copy(X: Array) -> Array:
+    """Return a copy of `X` that is C-contiguous and of native byte order."""
+    return np.array(X, X.dtype.newbyteorder("="), order="C")
+
+
 @dataclass(frozen=True)
 class Transform(ABC):
     """A random change to images that leaves their classes as they are; immutable, so that threads may share it.
 
-    A transform of one's own inherits from this as a frozen dataclass and has `_apply`; or it is any function
-    `(X, rng) -> new array`.
+    A transform of one's own is a frozen dataclass that inherits from this and has `_apply`.
     """
 
     def __call__(self, X: Array, rng: RngLike) -> Array:
@@ -32,7 +37,7 @@ class Transform(ABC):
         Parameters
         ----------
         X : ndarray, shape (N, C, H, W), float32 or float64
-            Images; not written to. NaN and infinity pass through.
+            Images; not written to. NaN passes through; infinity too, or becomes NaN where it is blended.
         rng : numpy.random.Generator, int or None
             Draws what is done, the same numbers for float32 and float64 but where a transform says otherwise.
 
@@ -60,4 +65,18 @@ class Transform(ABC):
     def _check_reals(self, **intervals: str) -> None:
         """Make each named field a float, or raise if it is not in its interval."""
         for name, interval in intervals.items():
-            object.__setattr__(self, name, check_real(name, getattr(self, name), interval))
+            self._set(name, check_real(name, getattr(self, name), interval))
+
+    def _check_ranges(self, **intervals: str) -> None:
+        """Make each named field a tuple (lowest, highest) of floats in its interval, or raise."""
+        for name, interval in intervals.items():
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)) or len(value) != 2:
+                raise DTypeError(f"{name} must be a tuple (lowest, highest), got {value!r}")
+            low, high = (check_real(f"{name}[{i}]", value[i], interval) for i in (0, 1))
+            if low > high:
+                raise ValueError(f"{name} must be (lowest, highest), got ({low}, {high})")
+            self._set(name, (low, high))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # what is frozen is set here, while it is made
