@@ -51,8 +51,7 @@ def check_fill(fill: Any) -> float:
 
 
 def gaussian_weights(sigma: Any, dtype: np.dtype[Any]) -> Array:
-    """Return a Gaussian at whole pixels up to 4 `sigma`, in (0, 1000], from its middle; the sum is 1."""
+    """Return a Gaussian at 0, 1, ... pixels from its middle, up to 4 `sigma`; with both its sides the sum is 1."""
     sigma = check_real("sigma", sigma, "(0, 1000]")
-    radius = round(4 * sigma)
-    weights = np.array([math.exp(-0.5 * (i / sigma) ** 2) if i else 1.0 for i in range(-radius, radius + 1)])
-    return (weights / weights.sum()).astype(dtype.newbyteorder("="))
+    weights = np.array([1.0, *(math.exp(-0.5 * (i / sigma) ** 2) for i in range(1, round(4 * sigma) + 1))])
+    return (weights / (2 * weights.sum() - 1)).astype(dtype.newbyteorder("="))

@@ -485,7 +485,7 @@ def gaussian_blur(x: Array, sigma: float) -> Array:
     Returns
     -------
     ndarray, shape (N, C, H, W)
-        Each number is summed over rows, then columns, in ascending order.
+        Down, then across; each sum from the middle outwards, what is equally far on both sides added up first.
 
     Raises
     ------
@@ -495,9 +495,9 @@ def gaussian_blur(x: Array, sigma: float) -> Array:
     x = check_images("x", x)
     weights = gaussian_weights(sigma, x.dtype)
     x = _plain(x)
-    out, (height, width) = np.empty_like(x), x.shape[2:]
-    row = np.empty(width + len(weights) - 1, x.dtype)
-    _warp.blur(x.reshape(-1), weights, row, out.reshape(-1), height, width)
+    out, (height, width), radius = np.empty_like(x), x.shape[2:], len(weights) - 1
+    scratch = np.empty((height + 2 * radius + 1) * width + 2 * radius, x.dtype)
+    _warp.blur(x.reshape(-1), weights, scratch, out.reshape(-1), height, width)
     return out
 
 

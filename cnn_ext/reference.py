@@ -232,12 +232,13 @@ def gaussian_blur(x: Array, sigma: float) -> Array:
     """Blur each channel of each image with a Gaussian; see `cnn_ext.kernels.gaussian_blur`."""
     x = _native(check_images("x", x))
     weights = gaussian_weights(sigma, x.dtype)
-    radius = len(weights) // 2
+    radius = len(weights) - 1
     for axis in (2, 3):
         padded = np.pad(x, [(radius * (a == axis),) * 2 for a in range(4)])
-        size, x = x.shape[axis], np.zeros_like(x)
-        for k, weight in enumerate(weights):
-            x += weight * padded.take(range(k, k + size), axis)
+        inside = np.arange(radius, radius + x.shape[axis])
+        x = weights[0] * x
+        for k in range(1, radius + 1):
+            x += weights[k] * (padded.take(inside - k, axis) + padded.take(inside + k, axis))
     return x
 
 

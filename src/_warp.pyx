@@ -53,18 +53,20 @@ def warp(const real[::1] x, const real[::1] places, double fill, real[::1] padde
                     warp_affine_f64(&s, &x[n * size], &places[n * step], fill, &padded[0], &out[n * size])
 
 
-def blur(const real[::1] x, const real[::1] weights, real[::1] row, real[::1] out, Py_ssize_t height, Py_ssize_t width):
-    """Blur each plane (height, width) of x with the weights, an odd number of them."""
-    cdef Py_ssize_t radius = weights.shape[0] // 2, size = height * width, plane, begin
+def blur(
+    const real[::1] x, const real[::1] weights, real[::1] scratch, real[::1] out, Py_ssize_t height, Py_ssize_t width
+):
+    """Blur each plane (height, width) of x with the weights, the middle one first."""
+    cdef Py_ssize_t radius = weights.shape[0] - 1, size = height * width, plane, begin
     if (
-        height < 1 or width < 1 or weights.shape[0] % 2 == 0 or x.shape[0] % size != 0
-        or out.shape[0] != x.shape[0] or row.shape[0] != width + 2 * radius
+        height < 1 or width < 1 or radius < 0 or x.shape[0] % size != 0 or out.shape[0] != x.shape[0]
+        or scratch.shape[0] != (height + 2 * radius + 1) * width + 2 * radius
     ):
         raise ValueError("the sizes of the buffers do not fit")
     with nogil:
         for plane in range(x.shape[0] // size):
             begin = plane * size
             if real is float:
-                blur_plane_f32(height, width, &x[begin], &weights[0], radius, &row[0], &out[begin])
+                blur_plane_f32(height, width, &x[begin], &weights[0], radius, &scratch[0], &out[begin])
             else:
-                blur_plane_f64(height, width, &x[begin], &weights[0], radius, &row[0], &out[begin])
+                blur_plane_f64(height, width, &x[begin], &weights[0], radius, &scratch[0], &out[begin])

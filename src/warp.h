@@ -22,10 +22,11 @@ typedef struct {
     /* out[pixel] = the image at the pixel's place + flow; flow is (2, height, width). */                            \
     void warp_flow_##SUFFIX(const image_shape *s, const REAL *image, const REAL *flow, REAL fill, REAL *padded,      \
                             REAL *out);                                                                              \
-    /* Down, then across: out[i] = sum over k from -radius to radius of weights[k + radius] * x[i + k], where x is 0  \
-     * outside the plane. `row` is scratch for width + 2 * radius numbers. */                                         \
+    /* Down, then across: out[i] = weights[0] * x[i] + sum over k from 1 to radius of weights[k] * (x[i - k] +       \
+     * x[i + k]), where x is 0 outside the plane. `scratch` is for (height + 2 * radius + 1) * width + 2 * radius    \
+     * numbers. */                                                                                                   \
     void blur_plane_##SUFFIX(ptrdiff_t height, ptrdiff_t width, const REAL *x, const REAL *weights, ptrdiff_t radius, \
-                             REAL *row, REAL *out);
+                             REAL *scratch, REAL *out);
 
 DECLARE_WARP(float, f32)
 DECLARE_WARP(double, f64)

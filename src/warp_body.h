@@ -23,8 +23,8 @@ static void NAMED(pad_image)(const image_shape *s, const REAL *image, REAL fill,
         }
 }
 
-/* Hold a coordinate inside the padded image: what is farther out samples the border alone. The comparisons stand as they
- * do to send a NaN there too. */
+/* Hold a coordinate inside the padded image: what is farther out samples the border alone. The comparisons stand as
+ * they do to send a NaN there too. */
 static inline REAL NAMED(hold)(REAL place, REAL last)
 {
     place = place > 0 ? place : 0;
@@ -102,39 +102,32 @@ void NAMED(warp_flow)(const image_shape *s, const REAL *image, const REAL *flow,
         }
 }
 
-/* out[i] = sum over taps t, in that order, of weights[t] * x[t * step + i]. The compiler knows how many columns: the sums
- * stay in registers. */
-static inline void NAMED(weigh)(const REAL *x, ptrdiff_t step, const REAL *weights, ptrdiff_t n_taps, REAL *out,
-                                const int columns)
+/* out[i] = weights[0] * x[i] + sum over k from 1 to radius of weights[k] * (x[i - k * step] + x[i + k * step]), in that
+ * order. A whole row for each k, which compilers make vectors of. */
+static void NAMED(weigh_row)(const REAL *x, ptrdiff_t step, const REAL *restrict weights, ptrdiff_t radius,
+                             ptrdiff_t width, REAL *restrict out)
 {
-    REAL sum[16] = {0};
-    for (ptrdiff_t t = 0; t < n_taps; t++)
-        for (int i = 0; i < columns; i++)
-            sum[i] += weights[t] * x[t * step + i];
-    for (int i = 0; i < columns; i++)
-        out[i] = sum[i];
-}
-
-static void NAMED(weigh_row)(const REAL *x, ptrdiff_t step, const REAL *weights, ptrdiff_t n_taps, ptrdiff_t width,
-                             REAL *out)
-{
-    ptrdiff_t i = 0;
-    for (; i + 16 <= width; i += 16)
-        NAMED(weigh)(x + i, step, weights, n_taps, out + i, 16);
-    for (; i + 4 <= width; i += 4)
-        NAMED(weigh)(x + i, step, weights, n_taps, out + i, 4);
-    for (; i < width; i++)
-        NAMED(weigh)(x + i, step, weights, n_taps, out + i, 1);
+    for (ptrdiff_t i = 0; i < width; i++)
+        out[i] = weights[0] * x[i];
+    for (ptrdiff_t k = 1; k <= radius; k++) {
+        const REAL *before = x - k * step, *after = x + k * step;
+        for (ptrdiff_t i = 0; i < width; i++)
+            out[i] += weights[k] * (before[i] + after[i]);
+    }
 }
 
 void NAMED(blur_plane)(ptrdiff_t height, ptrdiff_t width, const REAL *x, const REAL *weights, ptrdiff_t radius,
-                       REAL *row, REAL *out)
+                       REAL *scratch, REAL *out)
 {
+    const ptrdiff_t border = radius * width, n = height * width;
+    REAL *padded = scratch + border, *row = padded + n + border + radius;
+    memcpy(padded, x, (size_t)n * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < border; i++)
+        padded[i - border] = padded[n + i] = 0;
     for (ptrdiff_t i = 0; i < radius; i++)
-        row[i] = row[radius + width + i] = 0;
-    for (ptrdiff_t y = 0; y < height; y++) {
-        const ptrdiff_t top = y < radius ? -y : -radius, bottom = height - 1 - y < radius ? height - 1 - y : radius;
-        NAMED(weigh_row)(x + (y + top) * width, width, weights + radius + top, bottom - top + 1, width, row + radius);
-        NAMED(weigh_row)(row, 1, weights, 2 * radius + 1, width, out + y * width);
+        row[i - radius] = row[width + i] = 0;
+    for (ptrdiff_t at = 0; at < n; at += width) {
+        NAMED(weigh_row)(padded + at, width, weights, radius, width, row);
+        NAMED(weigh_row)(row, 1, weights, radius, width, out + at);
     }
 }

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .._checks import check_int
+from ..kernels import warp_affine
 from .base import Array, Transform, plain_copy
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class RandomCrop(Transform):
     Parameters
     ----------
     padding : int
-        Pixels, >= 0: the shifts down and to the right are each uniform among the whole numbers in +-padding.
+        Pixels, in [0, 2**22]: the shifts down and to the right are each uniform among the whole numbers in +-padding.
     fill : float
         Value of the padding.
 
@@ -40,14 +40,14 @@ class RandomCrop(Transform):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        self._set("padding", check_int("padding", self.padding, 0))
+        self._set("padding", check_int("padding", self.padding, 0, 2**22))
         self._check_reals(fill="(-inf, inf)")
 
     def _apply(self, X: Array, rng: Generator) -> Array:
-        p = self.padding
-        top, left = rng.integers(0, 2 * p + 1, (2, len(X)))
-        padded = np.pad(X, ((0, 0), (0, 0), (p, p), (p, p)), constant_values=self.fill)
-        return plain_copy(sliding_window_view(padded, X.shape[2:], (2, 3))[np.arange(len(X)), :, top, left])
+        matrix = np.zeros((len(X), 2, 3))
+        matrix[:, [0, 1], [0, 1]] = 1
+        matrix[:, :, 2] = rng.integers(-self.padding, self.padding + 1, (len(X), 2))
+        return warp_affine(X, matrix, self.fill)  # whole steps are exact
 
 
 @dataclass(frozen=True)
