@@ -13,8 +13,8 @@ from .initializers import RngLike, as_generator
 from .layers.base import Array
 
 
-class Minibatches(Sequence[tuple[Array, Array]]):
-    """A sequence of batches (X, y), each gathered when it is asked for.
+class Minibatches(Sequence[tuple[Array, ...]]):
+    """A sequence of batches (X, y), or (X, y, weights), each gathered when it is asked for.
 
     Parameters
     ----------
@@ -24,10 +24,13 @@ class Minibatches(Sequence[tuple[Array, Array]]):
         Rows of each batch; the last one may be shorter.
     order : array of int
         The row numbers, in the order in which they come.
+    weights : array-like of the same length, optional
+        A third part of each batch.
     """
 
-    def __init__(self, X: Any, y: Array, minibatch_size: int, order: Array) -> None:
-        self._X, self._y, self._size, self._order = X, y, minibatch_size, order
+    def __init__(self, X: Any, y: Array, minibatch_size: int, order: Array, weights: Array | None = None) -> None:
+        self._parts = (X, y) if weights is None else (X, y, weights)
+        self._size, self._order = minibatch_size, order
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._size)
@@ -37,7 +40,7 @@ class Minibatches(Sequence[tuple[Array, Array]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]
         rows = self._order[index * self._size : (index + 1) * self._size]
-        return self._X[rows], self._y[rows]
+        return tuple(part[rows] for part in self._parts)
 
 
 def as_indexable(X: Any) -> Any:
@@ -45,7 +48,14 @@ def as_indexable(X: Any) -> Any:
     return X if hasattr(X, "dtype") else np.asarray(X)
 
 
-def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True, rng: RngLike = None) -> Minibatches:
+def get_minibatches(
+    X: Any,
+    y: Array,
+    minibatch_size: int,
+    shuffle: bool = True,
+    rng: RngLike = None,
+    sample_weight: Array | None = None,
+) -> Minibatches:
     """Cut images and labels into batches, the last one possibly shorter.
 
     Parameters
@@ -58,16 +68,18 @@ def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True,
         Whether the images come in random order, rather than as they are.
     rng : numpy.random.Generator, int or None
         Draws the order.
+    sample_weight : array of float, shape (N,), optional
+        A weight for each image.
 
     Returns
     -------
     Minibatches
-        A sequence of tuples (X, y), gathered when they are asked for.
+        A sequence of tuples (X, y), or (X, y, weights) with `sample_weight`, gathered when they are asked for.
 
     Raises
     ------
     ShapeError
-        X and y of different lengths.
+        X and y, or X and sample_weight, of different lengths.
     ValueError, DTypeError
         `minibatch_size` that is not an int >= 1.
     """
@@ -75,5 +87,9 @@ def get_minibatches(X: Any, y: Array, minibatch_size: int, shuffle: bool = True,
     X, y = as_indexable(X), np.asarray(y)
     if len(X) != len(y):
         raise ShapeError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+        if sample_weight.shape != (len(X),):
+            raise ShapeError(f"sample_weight must have shape ({len(X)},), got {sample_weight.shape}")
     order = as_generator(rng).permutation(len(X)) if shuffle else np.arange(len(X))
-    return Minibatches(X, y, minibatch_size, order)
+    return Minibatches(X, y, minibatch_size, order, sample_weight)

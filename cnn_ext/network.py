@@ -49,6 +49,8 @@ class NeuralNet:
     notes : dict
         Anything JSON can hold about the network, such as its recipe and accuracy: what came with its file, else empty.
         `save` writes it along.
+    scores : ndarray, shape (N, classes)
+        The last layer's output in the last `train_step`.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class NeuralNet:
         self.l2 = check_real("l2", l2, "[0, inf)")
         self.notes: dict[str, Any] = {}
         self.shapes()
+        self.scores: Array = np.empty((0, 0), self.dtype)
         self._steps: list[Any] = []
 
     @property
@@ -160,7 +163,7 @@ class NeuralNet:
                 grads.append(list(layer_grads))
         return grads + [[] for _ in range(n_fixed)]
 
-    def train_step(self, X: Array, y: Array) -> tuple[float, list[list[Array]]]:
+    def train_step(self, X: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, list[list[Array]]]:
         """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.
 
         The parameters are not changed: that is the optimizer's part.
@@ -169,8 +172,11 @@ class NeuralNet:
         ----------
         X : array, shape (N, C, H, W) or what the first layer takes
         y : array of int, shape (N,)
+        sample_weight : array of float, shape (N,), optional
+            Handed to the loss, which must take it: `CrossEntropy` does.
         """
-        loss, dout = self.loss_func(self.forward(X), y)
+        self.scores = self.forward(X)
+        loss, dout = self.loss_func(self.scores, y, *(() if sample_weight is None else (sample_weight,)))
         grads = self.backward(dout)
         if self.l2 == 0:
             return loss, grads

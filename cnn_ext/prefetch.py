@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Augment = Callable[[Array, Generator], Array]
 
-Batch = tuple[Array, Array]
+Batch = tuple[Array, ...]
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def prefetched(
 
     Parameters
     ----------
-    batches : sequence of tuples (X, y)
+    batches : sequence of tuples (X, y) or (X, y, weights)
         Such as `Minibatches`; indexed in the threads.
     augment : callable (X, rng) -> array
         Such as a `Transform`. Called in several threads at once if there are several.
@@ -46,7 +46,7 @@ def prefetched(
 
     Yields
     ------
-    iterator of tuples (augmented X, y)
+    iterator of such tuples, with X augmented
         In order. An exception of a thread is raised at its batch, as it is. At the end of the `with` block, however it
         is left, batches not begun are given up, those begun awaited, and the threads end.
 
@@ -65,8 +65,8 @@ def prefetched(
     seeds = [check_int(f"seeds[{i}]", seed, 0) for i, seed in enumerate(seeds)]
 
     def prepare(i: int) -> Batch:
-        X, y = batches[i]
-        return augment(X, as_generator(seeds[i])), y
+        X, *rest = batches[i]
+        return augment(X, as_generator(seeds[i])), *rest
 
     executor = ThreadPoolExecutor(threads, thread_name_prefix="cnn_ext prefetch")
     try:
