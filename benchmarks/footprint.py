@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import _timing
 
 PEAK = "import resource, sys; print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-LOAD = f"from cnn_ext.datasets.mnist import mnist_parts; data = mnist_parts(None, None, None); {PEAK}"
+LOAD = f"from cnn_ext.datasets.mnist import mnist_parts; data = mnist_parts(); {PEAK}"
 TRAIN = "import sys; from cnn_ext.train_mnist import main; main(sys.argv[1:]); " + PEAK
 IMPORT = "import time; began = time.perf_counter(); import {}; print('PEAK', time.perf_counter() - began)"
 

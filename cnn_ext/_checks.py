@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -38,6 +39,14 @@ def check_real(name: str, value: Any, interval: str) -> float:
     below = value < high or (interval[-1] == "]" and value == high)
     if math.isnan(value) or not (above and below):
         raise ValueError(f"{name} must be in {interval}, got {value}")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of the names in `choices`; the error lists them."""
+    names = list(choices)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
     return value
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ._checks import check_image_shape
 from .initializers import RngLike, as_generator
-from .layers import Conv, Flatten, FullyConnected, Layer, Maxpool, ReLU
+from .layers import BatchNorm, Conv, Flatten, FullyConnected, Layer, Maxpool, ReLU
 
 
 def make_mnist_cnn(
@@ -72,3 +74,59 @@ def make_cifar10_cnn(
     fc = FullyConnected(math.prod(maxpool2.out_dim), num_class, dtype=dtype, rng=rng)
     fc.W[...] = 0
     return [conv, ReLU(), maxpool, conv2, ReLU(), maxpool2, Flatten(), fc]
+
+
+def make_small_cnn(
+    X_dim: tuple[int, int, int], num_class: int, *, dtype: Any = np.float32, rng: RngLike = None
+) -> list[Layer]:
+    """Return a small network that learns in an epoch or two: three convolutions with batch normalization.
+
+    Conv 16 of 5 x 5, 32 and 64 of 3 x 3, each with BatchNorm, ReLU and max-pool 2; `num_class` scores, starting at
+    zero. 29,546 parameters for MNIST. For the parameters and errors see `make_mnist_cnn`.
+    """
+    return _normalized_cnn(X_dim, num_class, [[(16, 5)], [(32, 3)], [(64, 3)]], dtype, rng)
+
+
+def make_best_cnn(
+    X_dim: tuple[int, int, int], num_class: int, *, dtype: Any = np.float32, rng: RngLike = None
+) -> list[Layer]:
+    """Return the network of the recipe `best`: five convolutions of 3 x 3 with batch normalization.
+
+    Conv 32 twice, 64 twice and 128, of 3 x 3, each with BatchNorm and ReLU, a max-pool 2 behind each width; `num_class`
+    scores, starting at zero. 151,018 parameters for MNIST. For the parameters and errors see `make_mnist_cnn`; images
+    of (3, 32, 32) do as well.
+
+    References
+    ----------
+    Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition. ICLR 2015.
+    """
+    return _normalized_cnn(X_dim, num_class, [[(32, 3)] * 2, [(64, 3)] * 2, [(128, 3)]], dtype, rng)
+
+
+def _normalized_cnn(
+    X_dim: tuple[int, int, int], num_class: int, stages: Sequence[Sequence[tuple[int, int]]], dtype: Any, rng: RngLike
+) -> list[Layer]:
+    """Return convolutions with BatchNorm and ReLU, given as (filters, side), each stage with a max-pool 2 behind it."""
+    rng = as_generator(rng)
+    layers: list[Layer] = []
+    dim = check_image_shape("X_dim", X_dim)
+    for stage in stages:
+        for n_filter, side in stage:
+            conv = Conv(dim, n_filter, side, side, stride=1, padding=side // 2, dtype=dtype, rng=rng)
+            layers += [conv, BatchNorm(conv.out_dim, dtype=dtype), ReLU()]
+            dim = conv.out_dim
+        maxpool = Maxpool(dim, size=2, stride=2)
+        layers.append(maxpool)
+        dim = maxpool.out_dim
+    last = FullyConnected(math.prod(dim), num_class, dtype=dtype, rng=rng)
+    last.W[...] = 0
+    return [*layers, Flatten(), last]
+
+
+MODELS: dict[str, Callable[..., list[Layer]]] = {
+    "mnist": make_mnist_cnn,
+    "cifar10": make_cifar10_cnn,
+    "small": make_small_cnn,
+    "best": make_best_cnn,
+}
+"""The networks by name, as recipes and the command line call them."""

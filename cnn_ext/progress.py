@@ -14,9 +14,15 @@ class Progress(Callback):
     """One line an epoch on standard output; on a terminal, a bar over the whole run as well.
 
     The bar shows images a second, a running mean of the loss, and the time left.
+
+    Parameters
+    ----------
+    tested : str
+        What the images are called that the network is evaluated on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tested: str = "test") -> None:
+        self._tested = tested
         self._bar: Any = None
         self._loss = 0.0
 
@@ -38,11 +44,12 @@ class Progress(Callback):
 
     def on_epoch(self, run: Run) -> None:
         record = run.record
-        line = (
-            f"epoch {run.epoch:>{len(str(run.epochs))}}/{run.epochs}  loss {record['loss']:.4f}  "
-            f"train {record['train_accuracy']:.2%}  test {record['validation_accuracy']:.2%}  "
-            f"{record['images_per_second']:,.0f} images/s"
-        )
+        train, tested = record.get("train_accuracy"), record.get("validation_accuracy")
+        parts = [f"epoch {run.epoch:>{len(str(run.epochs))}}/{run.epochs}", f"loss {record['loss']:.4f}"]
+        parts.append(f"running {record['running_accuracy']:.2%}" if train is None else f"train {train:.2%}")
+        if tested is not None:
+            parts.append(f"{self._tested} {tested:.2%}")
+        line = "  ".join([*parts, f"{record['images_per_second']:,.0f} images/s"])
         if self._bar is None:
             print(line, flush=True)
         else:
@@ -62,10 +69,12 @@ class JsonLog(Callback):
         Replaced when the run starts.
     settings : dict
         What goes into the first line as `{"run": settings}`.
+    tested : str
+        What the images are called that the network is evaluated on.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
-        self._path, self._settings = path, settings
+    def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any], tested: str = "test") -> None:
+        self._path, self._settings, self._tested = path, settings, tested
         self._file: IO[str] | None = None
 
     def on_start(self, run: Run) -> None:
@@ -73,8 +82,9 @@ class JsonLog(Callback):
         self._write({"run": self._settings})
 
     def on_epoch(self, run: Run) -> None:
-        names = ("epoch", "loss", "train_accuracy", "validation_accuracy", "seconds", "images_per_second")
-        self._write({name.replace("validation", "test"): run.record[name] for name in names})
+        names = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
+        record = {name: run.record[name] for name in (*names, "seconds", "images_per_second") if name in run.record}
+        self._write({name.replace("validation", self._tested): value for name, value in record.items()})
 
     def on_end(self, run: Run) -> None:
         if self._file is not None:

@@ -1,39 +1,43 @@
 """The command line: `python -m cnn_ext.train_mnist` trains the series' network on MNIST.
 
-From top to bottom: the flags, the run itself, and what turns an error into one line and an exit code.
+From top to bottom: the run itself, and what turns an error into one line and an exit code. The flags are in `_flags`.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from ._files import check_writable
+from ._flags import USAGE, chosen_recipe, make_parser
 from ._machine import describe_machine
-from ._version import __version__
-from .callbacks import Callback, TrainingAccuracy
+from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .datasets import mnist_parts
-from .errors import DataFormatError, NonFiniteError
-from .models import make_mnist_cnn
+from .errors import CheckpointError, DataFormatError, NonFiniteError, ShapeError
 from .network import NeuralNet
-from .optimizers import SGD
+from .pretrained import PRETRAINED, load_pretrained
 from .progress import JsonLog, Progress
-from .schedules import constant, cosine
+from .recipes import Recipe
 from .threads import set_num_threads
-from .training import fit
 
-USAGE, BAD_DATA, NO_DATA, NO_OUTPUT, IO_ERROR, INTERRUPTED = 2, 65, 66, 73, 74, 130
-WARMUP_STEPS = 500
+BAD_DATA, NO_DATA, NO_OUTPUT, IO_ERROR, INTERRUPTED = 65, 66, 73, 74, 130
+NUM_CLASS, TEST_SIZE = 10, 10_000
+Part: TypeAlias = tuple[Any, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = make_parser().parse_args(argv)
-        return run(args)
+        args = make_parser().parse_args(arguments)
+        if args.threads is not None:
+            set_num_threads(args.threads)
+        return train(args, arguments) if args.evaluate is None else evaluate(args)
     except Failure as failure:
         print(f"train_mnist: {failure}", file=sys.stderr)
         return failure.code
@@ -42,137 +46,93 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def run(args: argparse.Namespace) -> int:
-    """Load, build, fit, save and report."""
+def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Load, train by the recipe, save and report."""
     began = time.perf_counter()
+    recipe = chosen_recipe(args)
     for flag, path in (("--output", args.output), ("--log", args.log)):
         if path is not None:
             with failing(NO_OUTPUT, OSError, f"{flag} cannot be written"):
                 check_writable(path)
     if args.output is not None and args.output == args.log:
         raise Failure(USAGE, "--output and --log name the same file")
-    if args.threads is not None:
-        set_num_threads(args.threads)
+    if args.early_stopping is not None and args.validation_size is None:
+        raise Failure(USAGE, "--early-stopping needs --validation-size: the test images must not decide when to stop")
 
-    training, test = load(args)
-    net, optimizer, order_rng = build(args)
-    total_steps = args.epochs * -(-len(training[1]) // args.batch_size)
-    warmup_steps = min(WARMUP_STEPS, total_steps // 10)
-    schedule = cosine(total_steps, warmup_steps) if args.schedule == "cosine" else constant()
-
-    callbacks: list[Callback] = [TrainingAccuracy(*training)]
+    training, test, validation = load(args, recipe)
+    held_out, tested = (test, "test") if args.validation_size is None else (validation, "validation")
+    recipe = replace(recipe, train_size=len(training[1]))
+    notes = {"recipe": recipe.config(), "seed": args.seed, "command": command(arguments)}
+    callbacks: list[Callback] = [] if recipe.test_last_only else [TrainingAccuracy(*training)]
+    if args.early_stopping is not None:
+        callbacks.append(EarlyStopping(patience=args.early_stopping))
     if args.log is not None:
-        callbacks.append(JsonLog(args.log, {"settings": vars(args), "machine": describe_machine()}))
+        callbacks.append(JsonLog(args.log, {**notes, "machine": describe_machine()}, tested))
     if not args.quiet:
-        callbacks.append(Progress())
+        callbacks.append(Progress(tested))
     with (
         failing(1, NonFiniteError, "training diverged (a lower --lr may help)"),
+        failing(BAD_DATA, ShapeError, "the images do not fit the recipe"),
         failing(IO_ERROR, OSError, "writing failed"),
     ):
-        history = fit(
-            net,
-            *training,
-            optimizer=optimizer,
-            schedule=schedule,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            rng=order_rng,
-            validation=test,
-            callbacks=callbacks,
+        net, history = recipe.train(
+            *training, num_class=NUM_CLASS, seed=args.seed, validation=held_out, callbacks=callbacks
         )
+        accuracy = history[-1]["validation_accuracy"]
         if args.output is not None:
-            net.save(args.output)
+            net.save(args.output, notes={**notes, f"{tested}_accuracy": accuracy})
         if not args.quiet:
             saved = "not saved (--output FILE saves them)" if args.output is None else f"in {args.output}"
-            accuracy, seconds = history[-1]["validation_accuracy"], time.perf_counter() - began
-            print(f"test accuracy {accuracy:.2%} after {seconds:.1f} s; weights {saved}")
+            print(f"{tested} accuracy {accuracy:.2%} after {time.perf_counter() - began:.1f} s; weights {saved}")
     return 0
 
 
-def load(args: argparse.Namespace) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return the training and test images, as bytes that are scaled when a batch is gathered, and their labels."""
+def command(arguments: Sequence[str]) -> str:
+    """Return the command line without what decides nothing, so that the same training gives the same file."""
+    words, kept = iter(arguments), []
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag in ("--output", "--log", "--threads"):
+            if not value:
+                next(words)
+        elif flag != "--quiet":
+            kept.append(word)
+    return shlex.join(["python", "-m", "cnn_ext.train_mnist", *kept])
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Test a network of the package or of a file."""
     with (
-        failing(USAGE, ValueError, "--train-size or --test-size"),
+        failing(NO_DATA, OSError, f"--evaluate: neither a file nor one of {', '.join(PRETRAINED)}"),
+        failing(BAD_DATA, CheckpointError, "--evaluate"),
+    ):
+        net = load_pretrained(args.evaluate) if args.evaluate in PRETRAINED else NeuralNet.load(args.evaluate)
+    _, (X, y), _ = load(args)
+    began = time.perf_counter()
+    with failing(BAD_DATA, ShapeError, "the images do not fit the network"):
+        accuracy = net.evaluate(X, y)[1]
+    if not args.quiet:
+        wrong = round((1 - accuracy) * len(y))
+        seconds = time.perf_counter() - began
+        print(f"test accuracy {accuracy:.2%}: {wrong:,} of {len(y):,} images wrong, in {seconds:.1f} s")
+    return 0
+
+
+def load(args: argparse.Namespace, recipe: Recipe | None = None) -> tuple[Part, Part, Part]:
+    """Return images, bytes that are scaled when a batch is gathered, and labels to train, test and validate on."""
+    train_size, validation_size = 1 if recipe is None else recipe.train_size, args.validation_size or 0
+    with (
+        failing(USAGE, ValueError, "--validation-size"),
         failing(NO_DATA, OSError, "the data cannot be read"),
         failing(BAD_DATA, DataFormatError, "bad data"),
     ):
-        training, test = mnist_parts(args.data, args.train_size, args.test_size)
+        training, test, _ = parts = mnist_parts(args.data, train_size, args.test_size or TEST_SIZE, validation_size)
         if len(training[1]) == 0 or len(test[1]) == 0:
-            raise DataFormatError(f"{args.data}: no images")
-        return training, test
-
-
-def build(args: argparse.Namespace) -> tuple[NeuralNet, SGD, Any]:
-    """Return the network, its optimizer, and the generator of the images' order; all follow from the seed."""
-    from numpy.random import SeedSequence, default_rng
-
-    weights_seed, order_seed = SeedSequence(args.seed).spawn(2)
-    layers = make_mnist_cnn((1, 28, 28), num_class=10, rng=default_rng(weights_seed))
-    optimizer = SGD(args.lr, args.momentum, nesterov=args.momentum > 0)
-    return NeuralNet(layers, l2=args.l2), optimizer, default_rng(order_seed)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the flags."""
-    parser = Parser(
-        prog="python -m cnn_ext.train_mnist",
-        description="Train the series' convolutional network on MNIST. Without flags: 50,000 images from inside the "
-        "package, 20 epochs, tested on the 10,000 test images after each.",
-        epilog="Exit codes: 0 done; 1 training diverged; 2 bad flag; 65 bad data; 66 data missing; 73 output not "
-        "writable; 74 writing failed; 130 interrupted.",
-        allow_abbrev=False,
-    )
-    count = Number(int, "[1, inf)")
-    add = parser.add_argument
-    add("--epochs", type=count, default=20, metavar="N", help="passes over the images (20)")
-    add("--batch-size", type=count, default=50, metavar="N", help="images a step (50)")
-    add("--lr", type=Number(float, "(0, inf)"), default=0.1, metavar="RATE", help="learning rate, at its peak (0.1)")
-    add("--momentum", type=Number(float, "[0, 1)"), default=0.9, metavar="MU", help="Nesterov's; 0 for none (0.9)")
-    add("--l2", type=Number(float, "[0, inf)"), default=0.001, metavar="LAM", help="strength of the L2 penalty (0.001)")
-    add(
-        "--schedule",
-        choices=("cosine", "constant"),
-        default="cosine",
-        help=f"cosine: a rise over {WARMUP_STEPS} steps or a tenth of the run, then half a cosine to zero (the "
-        "default); constant: the series' own",
-    )
-    add("--seed", type=Number(int, "[0, inf)"), default=0, metavar="N", help="of the weights and the order (0)")
-    add("--threads", type=Number(int, "[1, 256]"), metavar="N", help="for the kernels (the CPUs it may use)")
-    add("--train-size", type=count, metavar="N", help="training images (50,000, or all if fewer)")
-    add("--test-size", type=count, metavar="N", help="test images (10,000, or all if fewer)")
-    add("--data", metavar="PATH", help="a folder of IDX files or the series' mnist.pkl.gz (the files in the package)")
-    add("--output", metavar="FILE", help="save the trained network here, as safetensors (it is not saved)")
-    add("--log", metavar="FILE", help="write the settings and each epoch here, as JSON lines (no log)")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    add("--version", action="version", version=f"cnn_ext {__version__}")
-    return parser
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports a bad flag in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"train_mnist: {message} (--help lists the flags)\n")
-
-
-class Number:
-    """A type for argparse: an int or float inside an interval, written as in mathematics."""
-
-    def __init__(self, kind: type[int] | type[float], interval: str) -> None:
-        self.kind, self.interval = kind, interval
-
-    def __call__(self, text: str) -> int | float:
-        low, high = (float(bound) for bound in self.interval[1:-1].split(","))
-        try:
-            value = self.kind(text)
-        except ValueError:
-            value = float("nan")
-        above = value > low or (value == low and self.interval[0] == "[")
-        below = value < high or (value == high and self.interval[-1] == "]")
-        if not (above and below):
-            wanted = "an int" if self.kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")
-        return value
+            raise DataFormatError(f"{args.data}: no images to {'train' if len(test[1]) else 'test'} on")
+    for flag, asked, (_, y) in (("--train-size", args.train_size, training), ("--test-size", args.test_size, test)):
+        if asked is not None and asked > len(y):
+            raise Failure(USAGE, f"{flag} asks for {asked} images, only {len(y)} are there")
+    return parts
 
 
 class Failure(Exception):

@@ -50,7 +50,9 @@ def test_embedded_mnist():
     assert (X.min(), X.max()) == (0, 1)
     assert y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and y_test[:5].tolist() == [7, 2, 1, 0, 4]
     assert np.bincount(y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    (lazy, _), _ = mnist_parts(num_training=7)
+    (lazy, _), _, (held_out, labels) = mnist_parts(num_training=7, num_validation=10)
+    np.testing.assert_array_equal(held_out[:], X_left)
+    np.testing.assert_array_equal(labels, y_left)
     assert isinstance(lazy, ScaledImages) and lazy[:].tobytes() == X[:7].tobytes()
     assert y_left.shape == (10,)
 

@@ -11,6 +11,7 @@ import pytest
 
 import cnn_ext
 from cnn_ext import NeuralNet, train_mnist
+from cnn_ext.recipes import RECIPES
 
 COMMAND = [sys.executable, "-m", "cnn_ext.train_mnist"]
 SMALL = ["--epochs", "2", "--train-size", "300", "--test-size", "100"]
@@ -28,13 +29,16 @@ def test_a_run_its_log_and_its_weights(tmp_path):
     assert first.startswith("epoch 1/2  loss ") and second.startswith("epoch 2/2  loss ")
     assert last.startswith("test accuracy ") and last.endswith(f"weights in {weights}")
     settings, *epochs = map(json.loads, log.read_text().splitlines())
-    assert settings["run"]["settings"]["train_size"] == 300
+    assert settings["run"]["recipe"] == {**RECIPES["series"].config(), "epochs": 2, "train_size": 300}
+    assert settings["run"]["command"] == "python -m cnn_ext.train_mnist --epochs 2 --train-size 300 --test-size 100"
     assert settings["run"]["machine"]["cnn_ext"] == cnn_ext.__version__
     assert settings["run"]["machine"]["threads"] == 2
-    names = ["epoch", "loss", "train_accuracy", "test_accuracy", "seconds", "images_per_second"]
+    names = ["epoch", "loss", "running_accuracy", "train_accuracy", "test_accuracy", "seconds", "images_per_second"]
     assert [list(epoch) for epoch in epochs] == [names, names]
     assert f"test accuracy {epochs[1]['test_accuracy']:.2%}" in last
     net = NeuralNet.load(weights)
+    assert net.notes["recipe"] == settings["run"]["recipe"]
+    assert net.notes["test_accuracy"] == epochs[1]["test_accuracy"]
     (_, _), (X, y) = cnn_ext.load_mnist(None, 0, 100)
     assert net.evaluate(X, y)[1] == epochs[1]["test_accuracy"]
 
@@ -46,8 +50,9 @@ def test_the_seed_decides_everything_and_quiet_is_quiet(tmp_path):
         lines = (tmp_path / f"{name}.log").read_text().splitlines()[1:]
         return [json.loads(line)["loss"] for line in lines], (tmp_path / name).read_bytes()
 
-    assert losses_and_weights("a") == losses_and_weights("b", "--seed", "0")
-    assert losses_and_weights("a") != losses_and_weights("c", "--seed", "1")
+    assert losses_and_weights("a") == losses_and_weights("b", "--threads=1")
+    assert losses_and_weights("a")[0] == losses_and_weights("c", "--seed", "0")[0]
+    assert losses_and_weights("a")[0] != losses_and_weights("d", "--seed", "1")[0]
 
 
 def test_help_and_version():
@@ -79,7 +84,7 @@ def test_help_and_version():
         (["--threads", "257"], 2, "argument --threads: an int in [1, 256]"),
         (["--schedule", "warp"], 2, "argument --schedule: invalid choice"),
         (["--epoch", "1"], 2, "unrecognized arguments: --epoch 1"),
-        (["--train-size", "60001"], 2, "num_training asks for 60001 images, only 60000 are there"),
+        (["--train-size", "60001"], 2, "--train-size asks for 60001 images, only 60000 are there"),
         (["--output", "a", "--log", "a"], 2, "--output and --log name the same file"),
         (["--data", "nowhere"], 66, "No such file or directory: 'nowhere'"),
         (["--data", "."], 66, "train-images-idx3-ubyte.gz"),

@@ -75,20 +75,26 @@ def load_mnist(
 
 
 def mnist_parts(
-    path: PathLike | None = None, num_training: int | None = None, num_test: int | None = None
-) -> tuple[Part, Part]:
-    """Return (images, labels) for training and test, from the sources of `load_mnist`, at a quarter of the memory.
+    path: PathLike | None = None, num_training: int = 50000, num_test: int = 10000, num_validation: int = 0
+) -> tuple[Part, Part, Part]:
+    """Return (images, labels) for training, test and validation, from the sources of `load_mnist`, at a quarter of
+    the memory.
 
-    Images from IDX files stay bytes, as `ScaledImages`: indexed, they are float32 in [0, 1]. None stands for as many
-    images as the series uses (50,000 and 10,000), or all if there are fewer.
+    The training part has the first `num_training` images, the test part the first `num_test`, or all if there are
+    fewer; the validation part the last `num_validation` of the training images, which are then in no other part. Images
+    from IDX files stay bytes, as `ScaledImages`: indexed, they are float32 in [0, 1].
     """
-    parts = []
-    for (images, labels), name, asked, customary in zip(
-        _read(path), ("num_training", "num_test"), (num_training, num_test), (50000, 10000), strict=True
-    ):
-        n = min(customary, len(images)) if asked is None else _check_count(name, asked, len(images))
-        parts.append((ScaledImages(images[:n]) if images.dtype == np.uint8 else images[:n], labels[:n]))
-    return parts[0], parts[1]
+    (images, labels), test = _read(path)
+    num_validation = _check_count("num_validation", num_validation, len(images))
+    first = len(images) - num_validation
+    n = min(check_int("num_training", num_training, 0), first)
+    training, validation = (images[:n], labels[:n]), (images[first:], labels[first:])
+    n_test = check_int("num_test", num_test, 0)
+    return _lazy(*training), _lazy(test[0][:n_test], test[1][:n_test]), _lazy(*validation)
+
+
+def _lazy(images: Array, labels: Array) -> Part:
+    return (ScaledImages(images) if images.dtype == np.uint8 else images), labels
 
 
 def _read(path: PathLike | None) -> tuple[Part, Part]:

@@ -1,0 +1,129 @@
+"""The flags of `python -m cnn_ext.train_mnist`, and how they change a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from dataclasses import fields, replace
+from typing import Any, NoReturn
+
+from ._version import __version__
+from .augmentation import TRANSFORM_TYPES, Transform, from_config
+from .models import MODELS
+from .recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
+
+USAGE = 2
+NOTHING = "none"
+
+EPILOG = """\
+The settings of a recipe stand in cnn_ext/recipes.py. --augment takes one word for each change, with its numbers
+behind a colon, in the order in which they are done, for instance
+  --augment RandomAffine:rotation=10,translation=2,scale=0.1 RandomFlip
+Exit codes: 0 done; 1 training diverged; 2 bad flag; 65 bad data; 66 data or model missing; 73 output not writable;
+74 writing failed; 130 interrupted.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the flags."""
+    parser = Parser(
+        prog="python -m cnn_ext.train_mnist",
+        description="Train a convolutional network on MNIST. Without flags: the series' network, 50,000 images from "
+        "inside the package, 20 epochs, tested on the 10,000 test images after each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    count, rate, share = Number(int, "[1, inf)"), Number(float, "(0, inf)"), Number(float, "[0, 1)")
+    add = parser.add_argument
+    add("--recipe", choices=tuple(RECIPES), default="series", help="where all settings come from (series)")
+    add(
+        "--evaluate", metavar="MODEL", help="train nothing: test a file, or a network of the package such as mnist-best"
+    )
+    add("--seed", type=Number(int, "[0, inf)"), default=0, metavar="N", help="of weights, order and augmentation (0)")
+    add("--threads", type=Number(int, "[1, 256]"), metavar="N", help="for the kernels (the CPUs it may use)")
+    add("--data", metavar="PATH", help="a folder of IDX files or the series' mnist.pkl.gz (the files in the package)")
+    add("--test-size", type=count, metavar="N", help="test images (10,000, or all if fewer)")
+    add("--validation-size", type=count, metavar="N", help="hold back the last N training images and test on those")
+    add("--early-stopping", type=count, metavar="N", help="stop after N epochs without gain on these, keep the best")
+    add("--output", metavar="FILE", help="save the trained network here, as safetensors (it is not saved)")
+    add("--log", metavar="FILE", help="write the settings and each epoch here, as JSON lines (no log)")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--version", action="version", version=f"cnn_ext {__version__}")
+
+    add = parser.add_argument_group("settings in place of the recipe's").add_argument
+    add("--model", choices=tuple(MODELS), help="the network")
+    add("--standardize", action=argparse.BooleanOptionalAction, help="bring images to mean 0, deviation 1 first")
+    add("--augment", nargs="+", type=transform, metavar="CHANGE", help=f"changes to training images, or {NOTHING}")
+    add("--optimizer", choices=OPTIMIZERS, help="SGD with Nesterov's momentum, or AdamW")
+    add("--lr", type=rate, metavar="RATE", help="learning rate, at its peak")
+    add("--momentum", type=share, metavar="MU", help="Nesterov's; 0 for none")
+    add("--l2", type=Number(float, "[0, inf)"), metavar="LAM", help="strength of the L2 penalty; AdamW's weight decay")
+    add("--schedule", choices=SCHEDULES, help="how the rate falls from its peak")
+    add("--warmup-steps", type=Number(int, "[0, inf)"), metavar="N", help="of its rise, at most a tenth of the run")
+    add("--epochs", type=count, metavar="N", help="passes over the images")
+    add("--batch-size", type=count, metavar="N", help="images a step")
+    add("--train-size", type=count, metavar="N", help="training images")
+    add("--label-smoothing", type=share, metavar="S", help="share of the target spread over all classes")
+    add("--max-norm", type=optional(rate), metavar="LENGTH", help=f"to which gradients are shortened, or {NOTHING}")
+    add("--average", type=optional(share), metavar="DECAY", help=f"of the weights' moving average, or {NOTHING}")
+    add("--test-last-only", action=argparse.BooleanOptionalAction, help="test after the last epoch alone")
+    return parser
+
+
+def chosen_recipe(args: argparse.Namespace) -> Recipe:
+    """Return the recipe that was named, with the settings that were given in place of its own."""
+    given = {field.name: getattr(args, field.name) for field in fields(Recipe)}
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name in ("max_norm", "average"):
+        if changes.get(name) == NOTHING:
+            changes[name] = None
+    if "augment" in changes:
+        changes["augment"] = tuple(change for change in changes["augment"] if change != NOTHING)
+    return replace(RECIPES[args.recipe], **changes)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a bad flag in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"train_mnist: {message} (--help lists the flags)\n")
+
+
+class Number:
+    """A type for argparse: an int or float inside an interval, written as in mathematics."""
+
+    def __init__(self, kind: type[int] | type[float], interval: str) -> None:
+        self.kind, self.interval = kind, interval
+
+    def __call__(self, text: str) -> int | float:
+        low, high = (float(bound) for bound in self.interval[1:-1].split(","))
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = float("nan")
+        above = value > low or (value == low and self.interval[0] == "[")
+        below = value < high or (value == high and self.interval[-1] == "]")
+        if not (above and below):
+            wanted = "an int" if self.kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")
+        return value
+
+
+def optional(number: Number) -> Any:
+    """Return the type for argparse that also takes the word for nothing."""
+    return lambda text: NOTHING if text == NOTHING else number(text)
+
+
+def transform(text: str) -> Transform | str:
+    """Return the change to images that `text` names: "RandomAffine:rotation=10,scale=0.1"."""
+    if text == NOTHING:
+        return text
+    name, _, settings = text.partition(":")
+    if name not in TRANSFORM_TYPES:
+        raise argparse.ArgumentTypeError(f"one of {', '.join(TRANSFORM_TYPES)} expected, got {name!r}")
+    try:
+        pairs = (setting.split("=", 1) for setting in settings.split(",") if setting)
+        return from_config({"type": name, **{key: ast.literal_eval(value) for key, value in pairs}})
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
