@@ -6,10 +6,12 @@ The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -
 
 from ._machine import show_config
 from ._version import __version__
+from .averaging import WeightAverage
 from .batches import get_minibatches
 from .callbacks import Callback, EarlyStopping
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
+from .ensemble import Ensemble
 from .errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -39,9 +41,11 @@ from .layers import (
 )
 from .loss import CrossEntropy, SoftmaxLoss, accuracy, softmax
 from .lr_range import LRRange, lr_find
-from .models import make_cifar10_cnn, make_mnist_cnn
+from .models import make_best_cnn, make_cifar10_cnn, make_mnist_cnn, make_small_cnn
 from .network import NeuralNet
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSProp
+from .pretrained import load_pretrained
+from .recipes import RECIPES, Recipe
 from .regularization import (
     delta_l1_regularization,
     delta_l2_regularization,
@@ -51,8 +55,10 @@ from .regularization import (
 from .solvers import adagrad, adam, rmsprop, sgd, sgd_momentum
 from .threads import get_num_threads, set_num_threads
 from .training import History, fit
+from .views import View, shifted_views
 
 __all__ = [
+    "RECIPES",
     "SGD",
     "AdaGrad",
     "Adam",
@@ -70,6 +76,7 @@ __all__ = [
     "DataFormatError",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "Flatten",
     "FullyConnected",
     "GlobalAvgPool",
@@ -81,12 +88,15 @@ __all__ = [
     "NonFiniteError",
     "RMSProp",
     "ReLU",
+    "Recipe",
     "ShapeError",
     "Sigmoid",
     "SoftmaxLoss",
     "Standardize",
     "Tanh",
     "UnsafePickleError",
+    "View",
+    "WeightAverage",
     "__version__",
     "accuracy",
     "adagrad",
@@ -103,14 +113,18 @@ __all__ = [
     "load_cifar10",
     "load_fashion_mnist",
     "load_mnist",
+    "load_pretrained",
     "lr_find",
+    "make_best_cnn",
     "make_cifar10_cnn",
     "make_mnist_cnn",
+    "make_small_cnn",
     "one_hot_encode",
     "rmsprop",
     "set_num_threads",
     "sgd",
     "sgd_momentum",
+    "shifted_views",
     "show_config",
     "softmax",
 ]

@@ -1,4 +1,4 @@
-"""What resampling and blur are given: checked once here, for the kernels and their twins."""
+"""What resampling and blur are given: made and checked once here, for the kernels, their twins and who calls them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ def check_flow(flow: Any, x: Array) -> Array:
     if flow.dtype.newbyteorder("=") != x.dtype.newbyteorder("="):
         raise DTypeError(f"flow must have the dtype of x, {x.dtype}, got {flow.dtype}")
     return flow
+
+
+def inverse_affine(angle: Array, factor: Array, slope: Array, down: Array, right: Array) -> Array:
+    """Return the matrices (N, 2, 3) that lead from a place (row, column) of the results back into the images.
+
+    The way there is column += slope * row, times `factor`, turned by `angle`, shifted by (down, right).
+    """
+    matrix = np.empty((len(angle), 2, 3))
+    cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
+    matrix[:, 0, 0], matrix[:, 0, 1] = cos, sin
+    matrix[:, 1, 0], matrix[:, 1, 1] = -sin - slope * cos, cos - slope * sin
+    matrix[:, :, 2] = -(matrix[:, :, 0] * down[:, None] + matrix[:, :, 1] * right[:, None])
+    return matrix
 
 
 def check_fill(fill: Any) -> float:

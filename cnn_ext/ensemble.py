@@ -22,7 +22,7 @@ class Ensemble:
     nets : sequence of NeuralNet
         At least one, all for the same images and classes. With one, and `views`, this is test-time augmentation.
     views : sequence of callable
-        Each takes images (N, C, H, W) and returns as many, for instance an `AffineView`; the images as they are if
+        Each takes images (N, C, H, W) and returns as many, such as a `View`; the images as they are if
         there are none.
 
     Raises

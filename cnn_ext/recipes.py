@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import SeedSequence, default_rng
 
 from . import schedules
 from ._checks import check_choice
@@ -136,6 +135,8 @@ class Recipe:
 
         `train_size` is left to who chooses the images; for `validation` and `callbacks` see `fit`.
         """
+        from numpy.random import SeedSequence, default_rng  # not on import: it takes as long as the rest
+
         weights_seed, order_seed = SeedSequence(seed).spawn(2)
         net = self.make_network(X, num_class, default_rng(weights_seed))
         history = fit(

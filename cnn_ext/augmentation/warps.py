@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._resampling import inverse_affine
 from ..kernels import gaussian_blur, warp_affine, warp_flow
 from .base import Array, Transform
 
@@ -56,24 +57,8 @@ class RandomAffine(Transform):
         # Five draws an image whatever the ranges: a range set to 0 changes nothing else.
         angle, factor, lean, down, right = rng.uniform(-1, 1, (len(X), 5)).T
         angle, lean = np.radians(self.rotation) * angle, np.radians(self.shear) * lean
-        return warp_affine(
-            X,
-            _inverse(angle, 1 + self.scale * factor, np.tan(lean), self.translation * down, self.translation * right),
-            self.fill,
-        )
-
-
-def _inverse(angle: Array, factor: Array, slope: Array, down: Array, right: Array) -> Array:
-    """Return the matrices (N, 2, 3) that lead from a place (row, column) of the results back into the images.
-
-    The way there is column += slope * row, times `factor`, turned by `angle`, shifted by (down, right).
-    """
-    matrix = np.empty((len(angle), 2, 3))
-    cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
-    matrix[:, 0, 0], matrix[:, 0, 1] = cos, sin
-    matrix[:, 1, 0], matrix[:, 1, 1] = -sin - slope * cos, cos - slope * sin
-    matrix[:, :, 2] = -(matrix[:, :, 0] * down[:, None] + matrix[:, :, 1] * right[:, None])
-    return matrix
+        down, right = self.translation * down, self.translation * right
+        return warp_affine(X, inverse_affine(angle, 1 + self.scale * factor, np.tan(lean), down, right), self.fill)
 
 
 @dataclass(frozen=True)

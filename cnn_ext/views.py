@@ -1,0 +1,65 @@
+"""Views of an image for test-time augmentation: each the same change to every image, without chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._checks import check_real
+from ._resampling import inverse_affine
+from .errors import DTypeError
+from .kernels import warp_affine
+from .layers.base import Array
+
+
+@dataclass(frozen=True)
+class View:
+    """Images mirrored, then scaled, turned and shifted about their centre, with one bilinear resampling.
+
+    Parameters
+    ----------
+    rotation : float
+        Degrees, in [-180, 180], counter-clockwise if positive.
+    down, right : float
+        Shifts in pixels; whole ones are exact.
+    scale : float
+        Factor, > 0: above 1, what the image shows becomes larger.
+    flip : bool
+        Whether left and right are exchanged.
+    fill : float
+        Value of what comes from outside the image.
+
+    Raises
+    ------
+    ValueError, DTypeError
+        A value out of its range, or not of its type.
+    """
+
+    rotation: float = 0.0
+    down: float = 0.0
+    right: float = 0.0
+    scale: float = 1.0
+    flip: bool = False
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_real("rotation", self.rotation, "[-180, 180]")
+        for name in ("down", "right", "fill"):
+            check_real(name, getattr(self, name), "(-inf, inf)")
+        check_real("scale", self.scale, "(0, inf)")
+        if not isinstance(self.flip, bool):
+            raise DTypeError(f"flip must be a bool, got {type(self.flip).__name__}")
+
+    def __call__(self, X: Array) -> Array:
+        """Return the view of each image of X, shape (N, C, H, W), float32 or float64: a new array."""
+        settings = (np.radians(self.rotation), self.scale, 0.0, self.down, self.right)
+        matrix = inverse_affine(*(np.array([setting]) for setting in settings))
+        images = X[..., ::-1] if self.flip else X
+        return warp_affine(images, np.broadcast_to(matrix, (len(X), 2, 3)), self.fill)
+
+
+def shifted_views(pixels: float) -> tuple[View, ...]:
+    """Return nine views: the images as they are, and shifted by so many pixels along the axes and diagonals."""
+    steps = (0.0, -pixels, pixels)
+    return tuple(View(down=down, right=right) for down in steps for right in steps)
