@@ -50,6 +50,10 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     stop: bool = False
 
+    def is_last_epoch(self) -> bool:
+        """Whether no epoch follows the one at work."""
+        return self.stop or self.epoch == self.epochs
+
 
 class Callback:
     """Override what is of interest; each method does nothing by itself."""

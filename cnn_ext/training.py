@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -124,40 +124,51 @@ def fit(
             callback.on_start(run)
         while run.epoch < epochs and not run.stop:
             run.epoch += 1
-            began = time.perf_counter()
-            losses, n_right, n_seen = [], 0, 0
             batches = get_minibatches(X, y, batch_size, rng=generator, sample_weight=sample_weight)
             with _augmented(batches, augment, generator) as prepared:
-                for X_batch, y_batch, *weights in prepared:
-                    _step(run, X_batch, y_batch, weights, schedule(run.step), max_norm)
-                    losses.append(run.loss)
-                    n_right += int(np.count_nonzero(net.scores.argmax(axis=1) == y_batch))
-                    n_seen += len(y_batch)
-                    if averaged is not None:
-                        averaged.update()
-                    for callback in callbacks:
-                        callback.on_step(run)
-                    if run.stop:
-                        break
-            seconds = time.perf_counter() - began
-            run.record = {
-                "epoch": run.epoch,
-                "loss": float(np.mean(losses)),
-                "running_accuracy": n_right / n_seen,
-                "seconds": seconds,
-                "images_per_second": n_seen / seconds,
-            }
-            last = run.epoch == epochs or run.stop
+                run.record = _epoch(run, prepared, schedule, max_norm, averaged, callbacks)
             if averaged is not None:
                 averaged.swap()
-            if validation is not None and (last or not validate_last_only):
+            if validation is not None and (run.is_last_epoch() or not validate_last_only):
                 run.record["validation_loss"], run.record["validation_accuracy"] = net.evaluate(*validation)
             for callback in callbacks:
                 callback.on_epoch(run)
             history.append(run.record)
-            if averaged is not None and run.epoch < epochs and not run.stop:
+            if averaged is not None and not run.is_last_epoch():
                 averaged.swap()
     return history
+
+
+def _epoch(
+    run: Run,
+    batches: Iterable[tuple[Array, ...]],
+    schedule: Schedule,
+    max_norm: float | None,
+    averaged: WeightAverage | None,
+    callbacks: Sequence[Callback],
+) -> dict[str, Any]:
+    """Take a step a batch, until there are no more or a callback stops the run; return what is known of the epoch."""
+    began = time.perf_counter()
+    losses, n_right, n_seen = [], 0, 0
+    for X, y, *weights in batches:
+        _step(run, X, y, weights, schedule(run.step), max_norm)
+        losses.append(run.loss)
+        n_right += int(np.count_nonzero(run.net.scores.argmax(axis=1) == y))
+        n_seen += len(y)
+        if averaged is not None:
+            averaged.update()
+        for callback in callbacks:
+            callback.on_step(run)
+        if run.stop:
+            break
+    seconds = time.perf_counter() - began
+    return {
+        "epoch": run.epoch,
+        "loss": float(np.mean(losses)),
+        "running_accuracy": n_right / n_seen,
+        "seconds": seconds,
+        "images_per_second": n_seen / seconds,
+    }
 
 
 @contextmanager
