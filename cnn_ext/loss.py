@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -175,6 +176,15 @@ def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
         row = int(((labels < 0) | (labels >= n_classes)).argmax())
         raise ValueError(f"label {given[row]} at row {row} outside [0, {n_classes})")
     return labels
+
+
+def check_takes_weights(loss_func: Callable[..., Any]) -> None:
+    """Raise if a loss does not take weights of the rows as its third argument."""
+    try:
+        inspect.signature(loss_func).bind("scores", "y", "sample_weight")
+    except TypeError as error:
+        name = getattr(loss_func, "__name__", type(loss_func).__name__)
+        raise DTypeError(f"sample_weight needs a loss that takes it, such as CrossEntropy(), got {name}") from error
 
 
 def _cross_entropy(

@@ -17,7 +17,7 @@ from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, Shape, as_float_array
-from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, softmax
+from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table
@@ -175,6 +175,8 @@ class NeuralNet:
         sample_weight : array of float, shape (N,), optional
             Handed to the loss, which must take it: `CrossEntropy` does.
         """
+        if sample_weight is not None:
+            check_takes_weights(self.loss_func)
         self.scores = self.forward(X)
         loss, dout = self.loss_func(self.scores, y, *(() if sample_weight is None else (sample_weight,)))
         grads = self.backward(dout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from .callbacks import Callback, Run
 from .clipping import clip_gradients
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
+from .layers import BatchNorm
 from .layers.base import Array
 from .network import NeuralNet
 from .optimizers import Optimizer
@@ -104,17 +106,21 @@ def fit(
     NonFiniteError
         A loss or gradient that is NaN or infinite; the parameters are those of the step before.
     ShapeError, DTypeError, ValueError
-        Images, labels or numbers that do not fit.
+        Images, labels or numbers that do not fit; a last batch of one image, which a `BatchNorm` cannot normalize;
+        `sample_weight` for a loss that takes none.
     """
     epochs = check_int("epochs", epochs, 1)
     batch_size = check_int("batch_size", batch_size, 1)
     if max_norm is not None:
         max_norm = check_real("max_norm", max_norm, "(0, inf)")
+    if average is not None:
+        average = check_real("average", average, "[0, 1)")
     schedule = schedule or constant()
     generator = as_generator(rng)
     X = as_indexable(X)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
+    _check_last_batch(net, len(X), batch_size)
     averaged = None if average is None else WeightAverage(net, average)
     run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size)
     history = History()
@@ -137,6 +143,18 @@ def fit(
             if averaged is not None and not run.is_last_epoch():
                 averaged.swap()
     return history
+
+
+def _check_last_batch(net: NeuralNet, n_images: int, batch_size: int) -> None:
+    """Raise if the last batch is one image, and a batch normalization has only one number of it for each mean."""
+    if n_images - (n_images - 1) // batch_size * batch_size > 1:
+        return
+    for index, layer in enumerate(net.layers):
+        if isinstance(layer, BatchNorm) and math.prod((layer.input_shape or ())[1:]) == 1:
+            raise ShapeError(
+                f"the last batch would be 1 image (X holds {n_images}, batch_size is {batch_size}), too few for "
+                f"layer {index} (BatchNorm): choose another batch_size"
+            )
 
 
 def _epoch(
