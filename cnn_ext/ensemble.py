@@ -59,8 +59,10 @@ class Ensemble:
         seen = [view(images) for view in self.views] or [images]
         votes = [net.predict_proba(view) for net in self.nets for view in seen]
         shapes = {vote.shape for vote in votes}
-        if len(shapes) > 1:
-            raise ShapeError(f"nets and views must agree on (images, classes), got {sorted(shapes)}")
+        if len(shapes) > 1 or len(votes[0]) != len(images):
+            raise ShapeError(
+                f"nets and views must agree on (images, classes) for {len(images)} images, got {sorted(shapes)}"
+            )
         return np.asarray(np.mean(votes, axis=0, dtype=np.float64))
 
     def predict(self, X: Any) -> Array:
