@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from . import schedules
 from ._checks import check_choice
 from .augmentation import Compose, RandomAffine, Transform
@@ -102,9 +100,7 @@ class Recipe:
         shape = X.shape[1:]
         layers = MODELS[self.model](shape, num_class, rng=as_generator(rng))
         if self.standardize:
-            some = X[:MEASURED_IMAGES]
-            mean, std = some.mean(axis=(0, 2, 3), dtype=np.float64), some.std(axis=(0, 2, 3), dtype=np.float64)
-            layers.insert(0, Standardize(shape, mean.tolist(), std.tolist()))
+            layers.insert(0, Standardize.fit(X[:MEASURED_IMAGES]))
         l2 = self.l2 if self.optimizer == "sgd" else 0.0
         return NeuralNet(layers, CrossEntropy(self.label_smoothing), l2)
 

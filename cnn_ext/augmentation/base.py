@@ -59,8 +59,10 @@ class Transform(ABC):
         """Return the changed images, a new array; all draws are for the whole batch, in a fixed order."""
 
     def config(self) -> dict[str, Any]:
-        """Return {"type": name of the class, and each field}, as JSON can hold it."""
-        return {"type": type(self).__name__, **{field.name: getattr(self, field.name) for field in fields(self)}}
+        """Return {"type": name of the class, and each field}, as JSON gives it back: with lists for tuples."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {"type": type(self).__name__, **values, **lists}
 
     def _check_reals(self, **intervals: str) -> None:
         """Make each named field a float, or raise if it is not in its interval."""
