@@ -123,7 +123,19 @@ def transform(text: str) -> Transform | str:
     if name not in TRANSFORM_TYPES:
         raise argparse.ArgumentTypeError(f"one of {', '.join(TRANSFORM_TYPES)} expected, got {name!r}")
     try:
-        pairs = (setting.split("=", 1) for setting in settings.split(",") if setting)
-        return from_config({"type": name, **{key: ast.literal_eval(value) for key, value in pairs}})
-    except (ValueError, TypeError, SyntaxError) as error:
+        values = _keyword_arguments(settings)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two: brackets in brackets in ...
+        raise argparse.ArgumentTypeError(f"{text!r}: name=value, separated by commas, expected") from error
+    try:
+        return from_config({"type": name, **values})
+    except (ValueError, TypeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
+def _keyword_arguments(text: str) -> dict[str, Any]:
+    """Return the names and literal values that stand in `text` as in a call: "area=(0.1, 0.2), fill=1"."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise ValueError(f"keyword arguments expected, got {text!r}")
+    values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return {str(name): value for name, value in values.items()}

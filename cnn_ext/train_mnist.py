@@ -18,7 +18,7 @@ from ._flags import USAGE, chosen_recipe, make_parser
 from ._machine import describe_machine
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .datasets import mnist_parts
-from .errors import CheckpointError, DataFormatError, NonFiniteError, ShapeError
+from .errors import CheckpointError, DataFormatError, NonFiniteError
 from .network import NeuralNet
 from .pretrained import PRETRAINED, load_pretrained
 from .progress import JsonLog, Progress
@@ -59,26 +59,32 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     if args.early_stopping is not None and args.validation_size is None:
         raise Failure(USAGE, "--early-stopping needs --validation-size: the test images must not decide when to stop")
 
+    if args.early_stopping is not None and recipe.test_last_only:
+        if args.test_last_only:
+            raise Failure(USAGE, "--early-stopping looks at the images after each epoch: not with --test-last-only")
+        recipe = replace(recipe, test_last_only=False)
+
     training, test, validation = load(args, recipe)
     held_out, tested = (test, "test") if args.validation_size is None else (validation, "validation")
     recipe = replace(recipe, train_size=len(training[1]))
     notes = {"recipe": recipe.config(), "seed": args.seed, "command": command(arguments)}
     callbacks: list[Callback] = [] if recipe.test_last_only else [TrainingAccuracy(*training)]
-    if args.early_stopping is not None:
-        callbacks.append(EarlyStopping(patience=args.early_stopping))
+    stopping = None if args.early_stopping is None else EarlyStopping(patience=args.early_stopping)
+    if stopping is not None:
+        callbacks.append(stopping)
     if args.log is not None:
         callbacks.append(JsonLog(args.log, {**notes, "machine": describe_machine()}, tested))
     if not args.quiet:
         callbacks.append(Progress(tested))
     with (
         failing(1, NonFiniteError, "training diverged (a lower --lr may help)"),
-        failing(BAD_DATA, ShapeError, "the images do not fit the recipe"),
+        failing(BAD_DATA, ValueError, "the images do not fit the recipe"),
         failing(IO_ERROR, OSError, "writing failed"),
     ):
         net, history = recipe.train(
             *training, num_class=NUM_CLASS, seed=args.seed, validation=held_out, callbacks=callbacks
         )
-        accuracy = history[-1]["validation_accuracy"]
+        accuracy = history[-1]["validation_accuracy"] if stopping is None else stopping.best_value
         if args.output is not None:
             net.save(args.output, notes={**notes, f"{tested}_accuracy": accuracy})
         if not args.quiet:
@@ -91,9 +97,9 @@ def command(arguments: Sequence[str]) -> str:
     """Return the command line without what decides nothing, so that the same training gives the same file."""
     words, kept = iter(arguments), []
     for word in words:
-        flag, _, value = word.partition("=")
+        flag, equals, _ = word.partition("=")
         if flag in ("--output", "--log", "--threads"):
-            if not value:
+            if not equals:
                 next(words)
         elif flag != "--quiet":
             kept.append(word)
@@ -109,7 +115,7 @@ def evaluate(args: argparse.Namespace) -> int:
         net = load_pretrained(args.evaluate) if args.evaluate in PRETRAINED else NeuralNet.load(args.evaluate)
     _, (X, y), _ = load(args)
     began = time.perf_counter()
-    with failing(BAD_DATA, ShapeError, "the images do not fit the network"):
+    with failing(BAD_DATA, (ValueError, NonFiniteError), "the images do not fit the network"):
         accuracy = net.evaluate(X, y)[1]
     if not args.quiet:
         wrong = round((1 - accuracy) * len(y))
@@ -127,9 +133,12 @@ def load(args: argparse.Namespace, recipe: Recipe | None = None) -> tuple[Part, 
         failing(BAD_DATA, DataFormatError, "bad data"),
     ):
         training, test, _ = parts = mnist_parts(args.data, train_size, args.test_size or TEST_SIZE, validation_size)
+        if args.validation_size is not None and len(training[1]) == 0:
+            raise Failure(USAGE, f"--validation-size {args.validation_size} leaves no images to train on")
         if len(training[1]) == 0 or len(test[1]) == 0:
             raise DataFormatError(f"{args.data}: no images to {'train' if len(test[1]) else 'test'} on")
-    for flag, asked, (_, y) in (("--train-size", args.train_size, training), ("--test-size", args.test_size, test)):
+    asked_to_train = None if recipe is None else args.train_size
+    for flag, asked, (_, y) in (("--train-size", asked_to_train, training), ("--test-size", args.test_size, test)):
         if asked is not None and asked > len(y):
             raise Failure(USAGE, f"{flag} asks for {asked} images, only {len(y)} are there")
     return parts
@@ -146,7 +155,7 @@ class Failure(Exception):
 class failing:
     """Turn an exception of the given kind inside the block into a Failure."""
 
-    def __init__(self, code: int, kind: type[Exception], what: str) -> None:
+    def __init__(self, code: int, kind: type[Exception] | tuple[type[Exception], ...], what: str) -> None:
         self.code, self.kind, self.what = code, kind, what
 
     def __enter__(self) -> None:

@@ -15,6 +15,7 @@ from cnn_ext.recipes import RECIPES
 
 COMMAND = [sys.executable, "-m", "cnn_ext.train_mnist"]
 SMALL = ["--epochs", "2", "--train-size", "300", "--test-size", "100"]
+STOPPING = ["--validation-size", "100", "--early-stopping", "1"]
 
 
 def run(*arguments, **options):
@@ -93,6 +94,34 @@ def test_help_and_version():
         (["--output", "."], 73, "--output cannot be written"),
         (["--log", "/dev/null"], 73, "--log cannot be written"),
         (["--lr", "1e30", *SMALL], 1, "training diverged (a lower --lr may help): step 2"),
+        (["--recipe", "x"], 2, "argument --recipe: invalid choice: 'x'"),
+        (["--model", "x"], 2, "argument --model: invalid choice: 'x'"),
+        (["--label-smoothing", "1.5"], 2, "argument --label-smoothing: a number in [0, 1) expected, got '1.5'"),
+        (["--average", "1"], 2, "argument --average: a number in [0, 1)"),
+        (["--max-norm", "0"], 2, "argument --max-norm: a number in (0, inf)"),
+        (["--max-norm", "nothing"], 2, "argument --max-norm: a number in (0, inf) expected, got 'nothing'"),
+        (["--warmup-steps", "-1"], 2, "argument --warmup-steps: an int in [0, inf)"),
+        (["--augment", "Blur"], 2, "RandomAffine, RandomCrop, RandomErasing, RandomFlip expected, got 'Blur'"),
+        (["--augment", "RandomAffine:turn=1"], 2, "RandomAffine has no turn: its fields are rotation, translation"),
+        (["--augment", "RandomAffine:scale=1"], 2, "'RandomAffine:scale=1': scale must be in [0, 1), got 1"),
+        (["--augment", "RandomAffine:scale='1'"], 2, "scale must be a number, got str"),
+        (["--augment", "ElasticDistortion:alpha=3"], 2, "ElasticDistortion needs sigma"),
+        (["--augment", "RandomAffine:scale"], 2, "'RandomAffine:scale': name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=big"], 2, "name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=0.1) or f("], 2, "name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=0.1)(rotation=5"], 2, "name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=__import__('os')"], 2, "name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=" + 500 * "("], 2, "name=value, separated by commas, expected"),
+        (["--augment", "RandomAffine:scale=" + 9999 * "-" + "1"], 2, "name=value, separated by commas, expected"),
+        (["--validation-size", "0"], 2, "argument --validation-size: an int in [1, inf)"),
+        (["--validation-size", "60000"], 2, "--validation-size 60000 leaves no images to train on"),
+        (["--validation-size", "60001"], 2, "asks for 60001 images, only 60000 are there"),
+        (["--validation-size", "9", "--train-size", "59992"], 2, "--train-size asks for 59992 images, only 59991"),
+        (["--early-stopping", "2"], 2, "--early-stopping needs --validation-size"),
+        ([*STOPPING, "--test-last-only"], 2, "--early-stopping looks at the images after each epoch"),
+        (["--evaluate", "nowhere"], 66, "--evaluate: neither a file nor one of mnist-best, mnist-small: [Errno 2]"),
+        (["--evaluate", "."], 66, "--evaluate: neither a file nor one of mnist-best, mnist-small"),
+        (["--evaluate", "bad.pkl.gz"], 65, "--evaluate: bad.pkl.gz"),
     ],
 )
 def test_failures_are_one_line_and_a_code(arguments, code, message, tmp_path, monkeypatch, capsys):
