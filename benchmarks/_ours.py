@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cnn_ext
-from cnn_ext.schedules import cosine
-from cnn_ext.train_mnist import WARMUP_STEPS
+from cnn_ext.recipes import SERIES
 
 L2 = 0.001
 RATE = 0.01  # at 0.1, without a warm-up, the loss spikes, and after that roundings decide which ReLUs live
@@ -33,7 +32,7 @@ def weights_after_an_epoch() -> list[Any]:
     (X, y), _ = cnn_ext.load_mnist(num_training=50_000, num_test=1)
     net = cnn_ext.NeuralNet(series_layers())
     optimizer = cnn_ext.SGD(0.1, 0.9, nesterov=True)
-    schedule = cosine(20 * 1000, WARMUP_STEPS)
+    schedule = SERIES.make_schedule(20 * 1000)
     cnn_ext.fit(net, X, y, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=50, rng=0)
     return list(net.named_params().values())
 
