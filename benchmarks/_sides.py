@@ -15,6 +15,18 @@ from cnn_ext import layers as ours
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
+class Standardize(nn.Module):
+    """(X - mean) / std, by the numbers of our layer."""
+
+    def __init__(self, layer: ours.Standardize) -> None:
+        super().__init__()
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(layer, name)).reshape(-1, 1, 1))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return (X - self.mean) / self.std
+
+
 def torch_model(layers: Sequence[Any]) -> nn.Sequential:
     """Return the layers as PyTorch's own, with the same weights."""
     modules: list[nn.Module] = []
@@ -31,6 +43,10 @@ def torch_model(layers: Sequence[Any]) -> nn.Sequential:
             module = nn.MaxPool2d(layer.size, layer.stride)
         elif isinstance(layer, ours.Dropout):
             module = nn.Dropout(1 - layer.prob)
+        elif isinstance(layer, ours.Standardize):
+            module = Standardize(layer)
+        elif isinstance(layer, ours.GlobalAvgPool):
+            module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         else:
             module = {ours.ReLU: nn.ReLU, ours.Tanh: nn.Tanh, ours.Flatten: nn.Flatten}[type(layer)]()
         modules.append(module)

@@ -1,0 +1,122 @@
+"""Train what the README's accuracies are measured on: each run a command of its own, with its log kept.
+
+    python -m benchmarks.accuracy.runs NAME [--seeds 0 1 2] [--jobs 1] [--threads 2]
+
+Only what has no log is run, so that an interrupted list goes on where it stopped. Times are meant with one job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.accuracy._logs import LOGS, ROOT, Task, relative, run_missing
+from cnn_ext import Recipe
+from cnn_ext._flags import chosen_recipe, make_parser
+from cnn_ext.datasets import mnist_parts
+
+MODELS = ROOT / "benchmarks" / "models"
+FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist puts it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A row of the table: a command for each of some seeds, and what is expected of them.
+
+    `mean`, `aim` and `worst` are test accuracies in per cent; `seconds` is the median of a process from start to end.
+    """
+
+    name: str
+    label: str
+    arguments: str
+    seeds: Sequence[int]
+    mean: float | None = None
+    aim: float | None = None
+    worst: float | None = None
+    seconds: float | None = None
+    keep_model: bool = False
+
+
+# What the validation runs chose (--validation-size 10000: the last of the training images), one line a run.
+PLAIN = "--recipe series --epochs 20 --label-smoothing 0.1 --average 0.998 --train-size 60000 --test-last-only"
+AUGMENTED = (
+    "--recipe series --epochs 20 --average 0.998 --train-size 60000 --test-last-only "
+    "--augment RandomAffine:rotation=10,translation=2,scale=0.1"
+)
+SECONDS = "--recipe fast --epochs 1 --train-size 30000"
+MINUTE = "--recipe fast --epochs 12"
+SMALL = "--recipe fast --epochs 20"
+FASHION = "--recipe best --epochs 30 --augment RandomFlip RandomAffine:rotation=5,translation=2,scale=0.1"
+
+TEN, FIVE, THREE = range(10), range(5), range(3)
+RUNS = {
+    run.name: run
+    for run in (
+        Run(name="series", label="the series' set-up", arguments="", seeds=TEN, mean=99.30, worst=99.1),
+        Run(name="series-plain", label="its network, plain images", arguments=PLAIN, seeds=TEN, mean=99.40),
+        Run(name="series-augmented", label="its network, augmented", arguments=AUGMENTED, seeds=TEN, mean=99.55),
+        Run(name="seconds", label="98.5 % in seconds", arguments=SECONDS, seeds=FIVE, mean=98.5, seconds=4),
+        Run(name="fast", label="`fast`", arguments="--recipe fast", seeds=TEN, mean=99.0, seconds=8),
+        Run(name="minute", label="99.4 % in a minute", arguments=MINUTE, seeds=FIVE, mean=99.4, seconds=60),
+        Run(
+            name="best",
+            label="`best`",
+            arguments="--recipe best",
+            seeds=THREE,
+            mean=99.70,
+            aim=99.75,
+            seconds=1800,
+            keep_model=True,
+        ),
+        Run(name="small", label="`mnist-small`", arguments=SMALL, seeds=range(1), keep_model=True),
+        Run(
+            name="fashion",
+            label="Fashion-MNIST, `best` with flips",
+            arguments=f"{FASHION} --data {FASHION_MNIST}",
+            seeds=THREE,
+            mean=94.5,
+            aim=95.0,
+            keep_model=True,
+        ),
+    )
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=tuple(RUNS))
+    parser.add_argument("--seeds", type=int, nargs="+", help="those of the table")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at once (1)")
+    parser.add_argument("--threads", type=int, default=2, help="of each (2)")
+    args = parser.parse_args()
+    run = RUNS[args.name]
+    MODELS.mkdir(exist_ok=True)
+    run_missing([task_of(run, seed, args.threads) for seed in args.seeds or run.seeds], args.jobs)
+
+
+def task_of(run: Run, seed: int, threads: int) -> Task:
+    """Return the process that trains one seed."""
+    log = LOGS / f"{run.name}-seed{seed}.jsonl"
+    words = [*shlex.split(run.arguments), "--seed", str(seed), "--threads", str(threads), "--log", relative(log)]
+    if run.keep_model:
+        words += ["--output", relative(model_file(run.name, seed))]
+    return Task(("-m", "cnn_ext.train_mnist", *words), log, recipe_of(words))
+
+
+def model_file(name: str, seed: int) -> Path:
+    return MODELS / f"{name}-seed{seed}.safetensors"
+
+
+def recipe_of(words: Sequence[str]) -> Recipe:
+    """Return the recipe that a log of these flags tells of: with as many training images as there are."""
+    args = make_parser().parse_args(words)
+    recipe = chosen_recipe(args)
+    training = mnist_parts(args.data, recipe.train_size, 0, args.validation_size or 0)[0]
+    return replace(recipe, train_size=len(training[1]))
+
+
+if __name__ == "__main__":
+    main()

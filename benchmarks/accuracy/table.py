@@ -1,0 +1,87 @@
+"""Print the README's table of accuracies from the logs, and what was to be reached beside what was.
+
+python -m benchmarks.accuracy.table
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+
+from benchmarks.accuracy import compare, ensemble, smallest
+from benchmarks.accuracy._logs import Log, read_all
+from benchmarks.accuracy.runs import RUNS, Run
+from benchmarks.tables import table
+
+HEADER = ("", "epochs", "seeds", "test accuracy, mean", "range", "seconds of a process, median")
+ENSEMBLE_MEAN, ENSEMBLE_AIM = 99.75, 99.80
+RATIOS = {"--recipe fast": 2.0, "--recipe best": 1.2}
+
+
+def main() -> None:
+    runs = [*RUNS.values(), smallest.RUN]
+    logs = {run.name: read_all(run.name) for run in runs}
+    table(HEADER, [row_of(run, logs[run.name]) for run in runs if logs[run.name]])
+    for run in runs:
+        print("\n".join(verdicts(run, logs[run.name])))
+    if ensemble.FIGURES.exists():
+        figures = json.loads(ensemble.FIGURES.read_text())
+        name = f"ensemble of {', '.join(figures['models'])}"
+        print(verdict(name, 100 * figures["test_accuracy"], ENSEMBLE_MEAN, "%"))
+        print(verdict(f"{name}, aim", 100 * figures["test_accuracy"], ENSEMBLE_AIM, "%"))
+    if compare.FIGURES.exists():
+        for record in map(json.loads, compare.FIGURES.read_text().splitlines()):
+            rounds = len(record["seconds"]["cnn_ext"])
+            name = f"PyTorch / cnn_ext, {record['flags']}, {rounds} rounds, epochs / whole process"
+            wanted = max((ratio for flags, ratio in RATIOS.items() if record["flags"].startswith(flags)), default=1.0)
+            print(verdict(name, record["epochs_ratio"], wanted), "/", f"{record['process_ratio']:.2f}")
+
+
+def row_of(run: Run, logs: Mapping[int, Log]) -> tuple[str, ...]:
+    """Return a row of the table: of the seeds that are there."""
+    accuracies = [log.accuracy for log in logs.values()]
+    epochs = {len(log.epochs) for log in logs.values()}
+    spread = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if len(accuracies) > 1 else ""
+    seconds = f"{statistics.median(log.process_seconds for log in logs.values()):.1f} s"
+    at_once = max(log.at_once for log in logs.values())
+    if at_once > 1:
+        seconds += f" ({at_once} at once)"
+    mean = f"{statistics.mean(accuracies):.2f} %"
+    return (run.label, "/".join(map(str, sorted(epochs))), span(logs), mean, spread, seconds)
+
+
+def span(seeds: Iterable[int]) -> str:
+    seeds = sorted(seeds)
+    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+
+
+def verdicts(run: Run, logs: Mapping[int, Log]) -> Iterable[str]:
+    """Give a line for each target of a run."""
+    if missing := sorted(set(run.seeds) - set(logs)):
+        yield f"{run.label}: no log of seeds {span(missing)}"
+    if not logs:
+        return
+    accuracies = [log.accuracy for log in logs.values()]
+    if run.mean is not None:
+        yield verdict(f"{run.label}, mean", statistics.mean(accuracies), run.mean, "%")
+    if run.aim is not None:
+        yield verdict(f"{run.label}, aim of the mean", statistics.mean(accuracies), run.aim, "%")
+    if run.worst is not None:
+        yield verdict(f"{run.label}, worst", min(accuracies), run.worst, "%")
+    if run.seconds is not None:
+        median = statistics.median(log.process_seconds for log in logs.values())
+        yield verdict(f"{run.label}, seconds", median, run.seconds, "s", at_most=True)
+
+
+def verdict(name: str, value: float, target: float, unit: str = "", at_most: bool = False) -> str:
+    """Say whether a value is what it should be; by how much not."""
+    lacking = value - target if at_most else target - value
+    result = "met" if lacking < 1e-9 else f"MISSED by {lacking:.3f} {unit}".rstrip()
+    value_text = f"{value:.3f} {unit}".rstrip()
+    return f"{name}: {value_text} ({'<=' if at_most else '>='} {target:g}): {result}"
+
+
+if __name__ == "__main__":
+    main()
