@@ -41,23 +41,29 @@ class Run:
 
 
 # What the validation runs chose (--validation-size 10000: the last of the training images), one line a run.
-PLAIN = "--recipe series --epochs 20 --label-smoothing 0.1 --average 0.998 --train-size 60000 --test-last-only"
+SERIES = "--recipe series --train-size 60000 --test-last-only --label-smoothing 0.1 --average 0.998"
 AUGMENTED = (
-    "--recipe series --epochs 20 --average 0.998 --train-size 60000 --test-last-only "
-    "--augment RandomAffine:rotation=10,translation=2,scale=0.1"
+    "--standardize --lr 0.05 --l2 0.0005 --augment RandomAffine:rotation=10,translation=1.5,scale=0.12 "
+    "ElasticDistortion:alpha=12,sigma=4"
 )
-SECONDS = "--recipe fast --epochs 1 --train-size 30000"
-MINUTE = "--recipe fast --epochs 12"
-SMALL = "--recipe fast --epochs 20"
-FASHION = "--recipe best --epochs 30 --augment RandomFlip RandomAffine:rotation=5,translation=2,scale=0.1"
+SECONDS = "--recipe fast --epochs 1"
+MINUTE = "--recipe fast --epochs 8 --lr 0.1 --label-smoothing 0.1"
+SMALL = "--recipe best --model small"
+FASHION = "--recipe best --augment RandomCrop:padding=2 RandomFlip"
 
 TEN, FIVE, THREE = range(10), range(5), range(3)
 RUNS = {
     run.name: run
     for run in (
         Run(name="series", label="the series' set-up", arguments="", seeds=TEN, mean=99.30, worst=99.1),
-        Run(name="series-plain", label="its network, plain images", arguments=PLAIN, seeds=TEN, mean=99.40),
-        Run(name="series-augmented", label="its network, augmented", arguments=AUGMENTED, seeds=TEN, mean=99.55),
+        Run(name="series-plain", label="its network, plain images", arguments=SERIES, seeds=TEN, mean=99.40),
+        Run(
+            name="series-augmented",
+            label="its network, augmented",
+            arguments=f"{SERIES} {AUGMENTED}",
+            seeds=TEN,
+            mean=99.55,
+        ),
         Run(name="seconds", label="98.5 % in seconds", arguments=SECONDS, seeds=FIVE, mean=98.5, seconds=4),
         Run(name="fast", label="`fast`", arguments="--recipe fast", seeds=TEN, mean=99.0, seconds=8),
         Run(name="minute", label="99.4 % in a minute", arguments=MINUTE, seeds=FIVE, mean=99.4, seconds=60),
