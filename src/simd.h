@@ -9,9 +9,9 @@
  *     load, store      from and to memory, of any alignment
  *     broadcast        one number in every lane
  *     fma_add(a, b, c) a * b + c; on every set but SSE2 rounded once
- *     load_some, store_some, gather, scatter, store_bytes
+ *     load_some, store_some, gather, scatter, load_bytes, store_bytes
  *                      the first n lanes, all if n is larger (0 in the others): from and to memory, from and to numbers
- *                      `stride` apart, as bytes
+ *                      `stride` apart, bytes that are integers
  *     bits_of          which lanes are true, one bit each
  *     relu             max(x, 0); a NaN stays
  *     relu_back        the gradient where a ReLU let `out` through, else 0
@@ -77,21 +77,60 @@ static inline NAMED(vec) NAMED(fma_add)(NAMED(vec) a, NAMED(vec) b, NAMED(vec) c
 #endif
 }
 
+#if VECTOR_BYTES == 32
+/* Which lanes are the first n. */
+static inline __m256i NAMED(first_lanes)(ptrdiff_t n)
+{
+    NAMED(mask) lane;
+    for (int i = 0; i < LANES; i++)
+        lane[i] = i;
+    return (__m256i)(lane < (NAMED(mask)){0} + (INTEGER)n);
+}
+#endif
+
 static inline NAMED(vec) NAMED(load_some)(const REAL *p, ptrdiff_t n)
 {
     if (n >= LANES)
         return NAMED(load)(p);
+#if VECTOR_BYTES == 64
+    const __mmask16 some = (__mmask16)((1u << n) - 1);
+    return sizeof(REAL) == 4 ? (NAMED(vec))_mm512_maskz_loadu_ps(some, p)
+                             : (NAMED(vec))_mm512_maskz_loadu_pd((__mmask8)some, p);
+#elif VECTOR_BYTES == 32
+    const __m256i some = NAMED(first_lanes)(n);
+    return sizeof(REAL) == 4 ? (NAMED(vec))_mm256_maskload_ps((const float *)p, some)
+                             : (NAMED(vec))_mm256_maskload_pd((const double *)p, some);
+#else
     NAMED(vec) v = {0};
-    __builtin_memcpy(&v, p, (size_t)n * sizeof(REAL));
+    for (int lane = 0; lane < LANES - 1; lane++)
+        if (lane < n)
+            v[lane] = p[lane];
     return v;
+#endif
 }
 
 static inline void NAMED(store_some)(REAL *p, ptrdiff_t n, NAMED(vec) v)
 {
-    if (n >= LANES)
+    if (n >= LANES) {
         NAMED(store)(p, v);
+        return;
+    }
+#if VECTOR_BYTES == 64
+    const __mmask16 some = (__mmask16)((1u << n) - 1);
+    if (sizeof(REAL) == 4)
+        _mm512_mask_storeu_ps(p, some, (__m512)v);
     else
-        __builtin_memcpy(p, &v, (size_t)n * sizeof(REAL));
+        _mm512_mask_storeu_pd(p, (__mmask8)some, (__m512d)v);
+#elif VECTOR_BYTES == 32
+    if (sizeof(REAL) == 4)
+        _mm256_maskstore_ps((float *)p, NAMED(first_lanes)(n), (__m256)v);
+    else
+        _mm256_maskstore_pd((double *)p, NAMED(first_lanes)(n), (__m256d)v);
+#else
+    for (int lane = 0; lane < LANES - 1; lane++)
+        if (lane < n)
+            p[lane] = v[lane];
+#endif
 }
 
 static inline NAMED(vec) NAMED(gather)(const REAL *p, ptrdiff_t stride, ptrdiff_t n)
@@ -111,6 +150,23 @@ static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(
     else
         for (ptrdiff_t lane = 0; lane < n && lane < LANES; lane++)
             p[lane * stride] = v[lane];
+}
+
+static inline NAMED(mask) NAMED(load_bytes)(const uint8_t *p, ptrdiff_t n)
+{
+#if VECTOR_BYTES >= 32 /* the compiler puts the lanes in one by one */
+    __m128i bytes = {0};
+    __builtin_memcpy(&bytes, p, n >= LANES ? (size_t)LANES : (size_t)n);
+#if VECTOR_BYTES == 64
+    return (NAMED(mask))(sizeof(REAL) == 4 ? _mm512_cvtepu8_epi32(bytes) : _mm512_cvtepu8_epi64(bytes));
+#else
+    return (NAMED(mask))(sizeof(REAL) == 4 ? _mm256_cvtepu8_epi32(bytes) : _mm256_cvtepu8_epi64(bytes));
+#endif
+#else
+    NAMED(bytes) bytes = {0};
+    __builtin_memcpy(&bytes, p, n >= LANES ? (size_t)LANES : (size_t)n);
+    return __builtin_convertvector(bytes, NAMED(mask));
+#endif
 }
 
 static inline void NAMED(store_bytes)(uint8_t *p, ptrdiff_t n, NAMED(mask) integers)
