@@ -110,6 +110,20 @@ def test_augmentation_gives_the_same_bits_for_any_number_of_threads(images, monk
     assert found != {bits(trained(images)[0])}
 
 
+def test_several_threads_augment_at_once(images, monkeypatch, no_thread_stays):
+    meeting = threading.Barrier(2, timeout=30)
+
+    @dataclass(frozen=True)
+    class Meet(Transform):
+        def _apply(self, X, rng):
+            meeting.wait()
+            return X
+
+    monkeypatch.setattr("cnn_ext.training.AUGMENTING_THREADS", 2)
+    trained(images, augment=Meet(), batch_size=25)
+    assert not meeting.broken
+
+
 class Watch(Callback):
     def __init__(self, raises_at=None):
         self.raises_at, self.ended = raises_at, []
@@ -148,8 +162,9 @@ def test_stopped_within_an_epoch_of_augmented_batches(images, no_thread_stays):
         def on_step(self, run):
             run.stop = run.step == 3
 
-    _, history = trained(images, augment=AUGMENT, callbacks=[Stop()])
+    _, history = trained(images, augment=AUGMENT, callbacks=[Stop()], optimizer=SGD(1e-30))
     assert len(history) == 1
+    assert history.running_accuracy[0] in [n / 24 for n in range(1, 25)]  # of three batches of 8
 
 
 def test_a_nan_among_augmented_pixels_is_named(images, no_thread_stays):
