@@ -219,7 +219,8 @@ def test_on_a_real_validation_set(data):
 def test_a_record_without_the_quantity(data):
     net = make_net()
     with pytest.raises(
-        ValueError, match=r"watches 'validation_accuracy', but .* only epoch, loss, seconds, images_per"
+        ValueError,
+        match=r"watches 'validation_accuracy', but .* only epoch, loss, running_accuracy, seconds, images_per",
     ):
         fit(net, *data, optimizer=SGD(0.1), epochs=2, batch_size=10, callbacks=[EarlyStopping()])
 
