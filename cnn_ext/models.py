@@ -93,8 +93,8 @@ def make_best_cnn(
     """Return the network of the recipe `best`: six convolutions of 3 x 3 with batch normalization.
 
     Conv 32 twice, 64 twice and 128 twice, of 3 x 3, each with BatchNorm and ReLU, a max-pool 2 behind each width;
-    `num_class` scores, starting at zero. 298,858 parameters for MNIST. For the parameters and errors see `make_mnist_cnn`; images
-    of (3, 32, 32) do as well.
+    `num_class` scores, starting at zero. 298,858 parameters for MNIST. For the parameters and errors see
+    `make_mnist_cnn`; images of (3, 32, 32) do as well.
 
     References
     ----------
