@@ -86,7 +86,7 @@ class ConvEngine(ImageBuffers):
         float32 or float64.
     relu : bool
     pool : int
-        Side of the pooling windows, their stride as well; 1 for none. Pooling comes behind a ReLU only.
+        Side of the pooling windows, their stride as well; 1 for none.
     tile : int
         Side of the tiles of pixels for Winograd's method (`winograd_tile`); 0: directly. `pool` must then divide 4.
     """

@@ -28,16 +28,18 @@ class Block:
     def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = tuple(layers)
         self.conv: Conv = layers[0]
-        types: list[type] = [type(layer) for layer in layers]
-        self.norm: BatchNorm | None = layers[1] if BatchNorm in types else None
-        relu = ReLU in types
-        pool = layers[-1].size if Maxpool in types else 1
-        self.out_dim = layers[-1].out_dim if Maxpool in types else self.conv.out_dim
-        if self.norm is None:
-            self.engine = self.conv.engine(relu, pool)
-        else:
-            self.engine, self.norm_engine = self.conv.engine(relu=False, pool=1), self.norm.engine(relu, pool)
-        self.folded = self.conv.engine(relu, pool) if self.norm is not None and self.conv.pools(pool) else None
+        types = [type(layer) for layer in layers]
+        norm_at = types.index(BatchNorm) if BatchNorm in types else len(layers)
+        self.engine = self.conv.engine(*_relu_and_pool(layers[:norm_at]))
+        self.norm: BatchNorm | None = None
+        self.folded: ConvEngine | None = None
+        if norm_at < len(layers):
+            self.norm = layers[norm_at]
+            relu, pool = _relu_and_pool(layers[norm_at:])
+            self.norm_engine = layers[norm_at].engine(relu, pool)
+            if norm_at == 1 and self.conv.pools(pool):
+                self.folded = self.conv.engine(relu, pool)
+        self.out_dim = next(layer.out_dim for layer in reversed(layers) if hasattr(layer, "out_dim"))
         self.takes_channels_last = self.gives_channels_last = False
 
     def forward(self, X: Array, training: bool) -> Array:
@@ -102,21 +104,32 @@ def find_blocks(layers: Sequence[Any]) -> list[Any]:
 
 def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
     """Return the Conv at `index` with the layers behind it that run in one with it."""
-    conv, rest = layers[index], list(layers[index + 1 : index + 4])
+    conv: Conv = layers[index]
     run: list[Any] = [conv]
-    if rest and type(rest[0]) is BatchNorm and rest[0].X_dim == conv.out_dim and rest[0].dtype == conv.dtype:
-        run.append(rest.pop(0))
-    if rest and type(rest[0]) is ReLU:
-        run.append(rest.pop(0))
-        normed = type(run[1]) is BatchNorm
-        run.extend(pool for pool in rest[:1] if type(pool) is Maxpool and _fits(conv, pool, normed))
+    dim, normed = conv.out_dim, False
+    free: list[type] = [ReLU, Maxpool]  # what may still come, before a BatchNorm and behind it
+    for layer in layers[index + 1 : index + 6]:
+        if type(layer) is BatchNorm and not normed and layer.X_dim == dim and layer.dtype == conv.dtype:
+            normed, free = True, [ReLU, Maxpool]
+        elif type(layer) in free and (type(layer) is ReLU or _fits(layer, dim, conv, normed)):
+            free.remove(type(layer))
+            dim = layer.out_dim if type(layer) is Maxpool else dim
+        else:
+            break
+        run.append(layer)
     return run
 
 
-def _fits(conv: Conv, pool: Maxpool, normed: bool) -> bool:
+def _fits(pool: Maxpool, dim: tuple[int, ...], conv: Conv, normed: bool) -> bool:
     return (
-        pool.X_dim == conv.out_dim
+        pool.X_dim == dim
         and pool.size == pool.stride
         and 2 <= pool.size <= LARGEST_POOL
         and (normed or conv.pools(pool.size))
     )
+
+
+def _relu_and_pool(layers: Sequence[Any]) -> tuple[bool, int]:
+    """Return whether there is a ReLU among the layers, and the side of their pooling windows, 1 for none."""
+    pools = [layer.size for layer in layers if type(layer) is Maxpool]
+    return any(type(layer) is ReLU for layer in layers), pools[0] if pools else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,10 +81,19 @@ def make_small_cnn(
 ) -> list[Layer]:
     """Return a small network that learns in an epoch or two: three convolutions with batch normalization.
 
-    Conv 16 of 5 x 5, 32 and 64 of 3 x 3, each with BatchNorm, ReLU and max-pool 2; `num_class` scores, starting at
-    zero. 29,546 parameters for MNIST. For the parameters and errors see `make_mnist_cnn`.
+    Conv 16 of 5 x 5, 32 and 64 of 3 x 3, each with max-pool 2, BatchNorm and ReLU: pooled first, there is a quarter to
+    normalize. `num_class` scores, starting at zero. 29,546 parameters for MNIST. For the parameters and errors see
+    `make_mnist_cnn`.
     """
-    return _normalized_cnn(X_dim, num_class, [[(16, 5)], [(32, 3)], [(64, 3)]], dtype, rng)
+    rng = as_generator(rng)
+    layers: list[Layer] = []
+    dim = check_image_shape("X_dim", X_dim)
+    for n_filter, side in ((16, 5), (32, 3), (64, 3)):
+        conv = Conv(dim, n_filter, side, side, stride=1, padding=side // 2, dtype=dtype, rng=rng)
+        maxpool = Maxpool(conv.out_dim, size=2, stride=2)
+        dim = maxpool.out_dim
+        layers += [conv, maxpool, BatchNorm(dim, dtype=dtype), ReLU()]
+    return [*layers, *_scores(dim, num_class, dtype, rng)]
 
 
 def make_best_cnn(
@@ -100,27 +109,25 @@ def make_best_cnn(
     ----------
     Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition. ICLR 2015.
     """
-    return _normalized_cnn(X_dim, num_class, [[(width, 3)] * 2 for width in (32, 64, 128)], dtype, rng)
-
-
-def _normalized_cnn(
-    X_dim: tuple[int, int, int], num_class: int, stages: Sequence[Sequence[tuple[int, int]]], dtype: Any, rng: RngLike
-) -> list[Layer]:
-    """Return convolutions with BatchNorm and ReLU, given as (filters, side), each stage with a max-pool 2 behind it."""
     rng = as_generator(rng)
     layers: list[Layer] = []
     dim = check_image_shape("X_dim", X_dim)
-    for stage in stages:
-        for n_filter, side in stage:
-            conv = Conv(dim, n_filter, side, side, stride=1, padding=side // 2, dtype=dtype, rng=rng)
-            layers += [conv, BatchNorm(conv.out_dim, dtype=dtype), ReLU()]
+    for n_filter in (32, 64, 128):
+        for _ in range(2):
+            conv = Conv(dim, n_filter, h_filter=3, w_filter=3, stride=1, padding=1, dtype=dtype, rng=rng)
             dim = conv.out_dim
+            layers += [conv, BatchNorm(dim, dtype=dtype), ReLU()]
         maxpool = Maxpool(dim, size=2, stride=2)
-        layers.append(maxpool)
         dim = maxpool.out_dim
+        layers.append(maxpool)
+    return [*layers, *_scores(dim, num_class, dtype, rng)]
+
+
+def _scores(dim: tuple[int, ...], num_class: int, dtype: Any, rng: RngLike) -> list[Layer]:
+    """Return the dense layer that ends a network, starting at zero."""
     last = FullyConnected(math.prod(dim), num_class, dtype=dtype, rng=rng)
     last.W[...] = 0
-    return [*layers, Flatten(), last]
+    return [Flatten(), last]
 
 
 MODELS: dict[str, Callable[..., list[Layer]]] = {

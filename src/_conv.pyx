@@ -119,7 +119,7 @@ def forward(
     """Convolve the images `x` with `w` and add `b`; then ReLU if `relu`, and max-pooling if `pool` > 1.
 
     All buffers are flat. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
-    `places` gets each winner's place, channels last; with `pool` 1 it may be of any size. Pooling wants `relu`.
+    `places` gets each winner's place, channels last; with `pool` 1 it may be of any size.
     `tile` is 0, or 6 for filters of 3 x 3 and 8 for 5 x 5: Winograd's method. `pool` must then divide 4.
     """
     cdef Py_ssize_t n_filter = b.shape[0], i, n_wild = 0
@@ -136,7 +136,6 @@ def forward(
         or padded.shape[0] != plan.n_images * s.padded_size
         or packed.shape[0] != plan.fast_forward_size + plan.forward_size + s.filters_padded
         or out.shape[0] != plan.n_images * plan.out_size or (pool > 1 and places.shape[0] != out.shape[0])
-        or (pool > 1 and not relu)
         or (s.tile and plan.n_images and scratch.shape[0] < plan.forward_scratch + plan.n_images)
     ):
         raise ValueError("the sizes of the buffers do not fit the geometry")
@@ -330,8 +329,8 @@ def backward(
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 
-    The buffers are of the sizes `buffer_sizes` tells. Without `relu`, `out` and `places` may be empty. With pooling
-    `tile` makes no difference but to the size of padded images.
+    The buffers are of the sizes `buffer_sizes` tells. Without `relu`, `out` may be empty; without pooling,
+    `places`. With pooling `tile` makes no difference but to the size of padded images.
     """
     cdef Py_ssize_t n_filter = db.shape[0], i
     cdef Job job
@@ -347,7 +346,7 @@ def backward(
         or (plan.n_images and scratch.shape[0] < plan.back_scratch)
         or partial.shape[0] != plan.n_chunks * plan.partial_step
         or (relu and out.shape[0] != dout.shape[0])
-        or (pool > 1 and (not relu or places.shape[0] != dout.shape[0]))
+        or (pool > 1 and places.shape[0] != dout.shape[0])
     ):
         raise ValueError("the sizes of the buffers do not fit the geometry")
     if plan.n_images == 0:
@@ -356,8 +355,7 @@ def backward(
         return
     job.dout, job.out_layout = <const char *> &dout[0], layout_of(n_filter, s.h_out * s.w_out, out_channels_last)
     job.out_step = plan.out_size * sizeof(real)
-    if relu:
-        job.out = <char *> &out[0]
+    job.out = <char *> &out[0] if relu else <char *> job.dout  # without a ReLU nobody reads it
     if pool > 1:
         job.places, job.places_step = <uint8_t *> &places[0], plan.out_size
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)

@@ -149,7 +149,7 @@ static ALWAYS_INLINE void NAMED(forward_pixels)(const conv_shape *s, const REAL 
 
 /* Convolve, rectify and pool n_windows windows side by side, at_once of their pixels at a time. Naively, for each
  * window and filter:
- *     for each place: value = conv + bias; if it beats best: best, winner = value, place;    then the ReLU.
+ *     for each place: value = conv + bias; if it beats best: best, winner = value, place;    then the ReLU, if any.
  * The first of equal values wins, a NaN wins over all, as in the layers one by one. */
 static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *corner, const ptrdiff_t *from_corner,
                                               const REAL *weights, const REAL *bias, REAL *out, image_layout layout,
@@ -178,7 +178,8 @@ static ALWAYS_INLINE void NAMED(pool_windows)(const conv_shape *s, const REAL *c
     }
     for (int w = 0; w < n_windows; w++)
         for (int v = 0; v < n_vectors; v++) {
-            NAMED(rectify_winner)(&best[w][v], &winner[w][v]);
+            if (s->relu)
+                NAMED(rectify_winner)(&best[w][v], &winner[w][v]);
             const ptrdiff_t k = v * LANES, n = s->n_filter - filter - k;
             NAMED(scatter)(out + k * layout.channel_stride + w * layout.pixel_stride, layout.channel_stride, n,
                            best[w][v]);

@@ -25,7 +25,7 @@ static void NAMED(sort_pixels)(const conv_shape *s, conv_lists lists)
         lists.sorted[next[lists.pixels[i].n]++] = lists.pixels[i];
 }
 
-/* Only the winner of a window has a gradient, and only if the ReLU let it through. Naively:
+/* Only the winner of a window has a gradient, and only if the ReLU, if there is one, let it through. Naively:
  *     for each window and filter k: if out > 0: append (dout, patch of the winner) to the list of filter k,
  *                                               append (dout, k) to the list of that pixel.
  * Whether a ReLU let something through is a coin's throw, so the filters that are left are gathered without a branch.
@@ -49,7 +49,7 @@ static void NAMED(list_gradients)(const conv_shape *s, const void *dout_, const 
         ptrdiff_t n_alive = 0;
         for (ptrdiff_t k = 0; k < s->n_filter; k++) {
             lists.alive[n_alive] = (int32_t)k;
-            n_alive += !(o[k * layout.channel_stride] <= 0);
+            n_alive += !(s->relu && o[k * layout.channel_stride] <= 0);
         }
         for (ptrdiff_t p = 0; p < n_places; p++)
             next[p] = 0;
@@ -186,8 +186,9 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
         const ptrdiff_t y = window / s->w_out, x = window % s->w_out, at = window * layout.pixel_stride;
         const REAL *corner = padded + (y * padded_row + x * s->n_channels) * s->pool * s->stride;
         for (ptrdiff_t first = 0; first < n_filter; first += 32) {
-            unsigned alive = 0; /* of 32 filters: the end of the loop over them is a surprise, so one loop for many */
-            for (ptrdiff_t k = first; k < n_filter && k < first + 32; k += LANES) {
+            /* Of 32 filters: the end of the loop over them is a surprise, so one loop for many. */
+            unsigned alive = s->relu ? 0 : ~0u >> (n_filter - first < 32 ? 32 - (n_filter - first) : 0);
+            for (ptrdiff_t k = first; s->relu && k < n_filter && k < first + 32; k += LANES) {
                 const NAMED(vec) outs = NAMED(gather)(out + at + k * layout.channel_stride, layout.channel_stride,
                                                       n_filter - k);
                 alive |= NAMED(bits_of)(~(outs <= 0)) << (k - first);

@@ -215,15 +215,21 @@ def test_blocks_only_where_nothing_else_could_be_meant():
     assert blocks_of([conv, MyReLU(), pool]) == [[Conv], MyReLU, Maxpool]
     assert blocks_of([conv, relu, Maxpool(conv.out_dim, 3, 2)]) == [[Conv, ReLU], Maxpool]  # its windows overlap
     assert blocks_of([conv, relu, Maxpool(conv.out_dim, 1, 1)]) == [[Conv, ReLU], Maxpool]
-    assert blocks_of([conv, norm, pool]) == [[Conv, BatchNorm], Maxpool]
-    assert blocks_of([conv, pool, relu]) == [[Conv], Maxpool, ReLU]
+    assert blocks_of([conv, norm, pool]) == [[Conv, BatchNorm, Maxpool]]
+    assert blocks_of([conv, pool, relu, relu]) == [[Conv, Maxpool, ReLU], ReLU]
+    assert blocks_of([conv, pool, BatchNorm(pool.out_dim), relu]) == [[Conv, Maxpool, BatchNorm, ReLU]]
+    assert blocks_of([conv, pool, norm, relu]) == [[Conv, Maxpool], BatchNorm, ReLU]
+    assert blocks_of([conv, relu, norm, norm]) == [[Conv, ReLU, BatchNorm], BatchNorm]
     assert blocks_of([conv, BatchNorm(conv.out_dim, dtype=np.float64)]) == [[Conv], BatchNorm]
     assert blocks_of([MyConv((2, 9, 8), 5, 3, 3, 1, 1), relu, pool]) == [MyConv, ReLU, Maxpool]
 
 
-def chain_of(kinds, dtype):
+BEFORE_A_NORM = ["cp", "cpr", "cpb", "crb", "cbpr", "spbr", "cpbrcpbr", "crpbrp", "cpbcrpc"]
+
+
+def chain_of(kinds, dtype, channels=3):
     """A network of the layers that the letters name: c, s convolution (stride 2), b, r, p (2 x 2), t (tanh)."""
-    dim, layers = (3, 12, 11), []
+    dim, layers = (channels, 12, 11), []
     for index, kind in enumerate(kinds):
         if kind in "cs":
             stride = 1 if kind == "c" else 2
@@ -238,12 +244,13 @@ def chain_of(kinds, dtype):
 
 
 @pytest.mark.parametrize(
-    "kinds", ["c", "cr", "ct", "cb", "cbr", "cbrp", "sbr", "srcr", "cbcbrpcr", "crpsbrp", "rcbrpc"]
+    "kinds", ["c", "cr", "ct", "cb", "cbr", "cbrp", "sbr", "srcr", "cbcbrpcr", "crpsbrp", "rcbrpc", *BEFORE_A_NORM]
 )
+@pytest.mark.parametrize("channels", [1, 3])  # the way back of a first layer with one is another
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-4), (np.float64, 1e-11)])
-def test_any_block_gives_what_the_layers_give(kinds, dtype, rtol, rng):
-    net, layers = NeuralNet(chain_of(kinds, dtype), l2=0), chain_of(kinds, dtype)
-    X, y = rng.standard_normal((7, 3, 12, 11)).astype(dtype), rng.integers(0, 3, 7)
+def test_any_block_gives_what_the_layers_give(kinds, dtype, rtol, channels, rng):
+    net, layers = NeuralNet(chain_of(kinds, dtype, channels), l2=0), chain_of(kinds, dtype, channels)
+    X, y = rng.standard_normal((7, channels, 12, 11)).astype(dtype), rng.integers(0, 3, 7)
     out, _, expected = one_by_one(layers, X, y)
     assert net.forward(X).tobytes() == out.tobytes()
     _, grads = net.train_step(X, y)
