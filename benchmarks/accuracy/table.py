@@ -43,10 +43,7 @@ def row_of(run: Run, logs: Mapping[int, Log]) -> tuple[str, ...]:
     accuracies = [log.accuracy for log in logs.values()]
     epochs = {len(log.epochs) for log in logs.values()}
     spread = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if len(accuracies) > 1 else ""
-    seconds = f"{statistics.median(log.process_seconds for log in logs.values()):.1f} s"
-    at_once = max(log.at_once for log in logs.values())
-    if at_once > 1:
-        seconds += f" ({at_once} at once)"
+    seconds = "" if run.seconds is None else f"{statistics.median(log.process_seconds for log in logs.values()):.1f} s"
     mean = f"{statistics.mean(accuracies):.2f} %"
     return (run.label, "/".join(map(str, sorted(epochs))), span(logs), mean, spread, seconds)
 
