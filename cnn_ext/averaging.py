@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._checks import check_real
-from .engine import lerp
+from .passes import lerp
 
 if TYPE_CHECKING:
     from .network import NeuralNet

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._checks import check_array, check_real
-from .engine import sum_of_squares
 from .layers.base import Array
+from .passes import sum_of_squares
 
 
 def clip_gradients(grads: Sequence[Array], max_norm: float) -> float:

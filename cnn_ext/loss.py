@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._checks import check_real
-from .engine import all_finite
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array, as_float_array
+from .passes import all_finite
 
 LossFunction: TypeAlias = Callable[[Array, Array], tuple[float, Array]]
 """Takes scores (N, C) and labels (N,), returns the mean loss and the gradient of the scores."""

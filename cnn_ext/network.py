@@ -12,12 +12,12 @@ import numpy as np
 
 from ._checks import check_real
 from .batches import as_indexable
-from .engine import add_scaled
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, Shape, as_float_array
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
+from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
-from .engine import adam_step, all_finite, momentum_step
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array
+from .passes import adam_step, all_finite, momentum_step
 
 
 class Optimizer(ABC):

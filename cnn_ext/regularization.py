@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_real
-from .engine import add_scaled, sum_of_squares
 from .layers.base import Array
+from .passes import add_scaled, sum_of_squares
 
 Gradients = Sequence[Sequence[Array]]
 

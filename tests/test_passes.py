@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cnn_ext
-from cnn_ext import engine
+from cnn_ext import passes
 
 SIZES = [0, 1, 15, 17, 1023, 1025, 32768, 32769, 100_000, 64 * 32768 + 5]
 
@@ -24,7 +24,7 @@ def test_sum_of_squares(size, dtype, rng):
     sums = set()
     for threads in (1, 2, 5):
         cnn_ext.set_num_threads(threads)
-        sums.add(engine.sum_of_squares(x))
+        sums.add(passes.sum_of_squares(x))
     assert len(sums) == 1
     # At most 64 squares, each rounded once, are added up in the precision of x, all else in float64.
     assert abs(sums.pop() - exact) <= (65 * np.finfo(dtype).eps + size * np.finfo(np.float64).eps) * exact
@@ -34,18 +34,18 @@ def test_sum_of_squares(size, dtype, rng):
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_all_finite_sees_every_number(size, value, rng):
     x = rng.standard_normal(size).astype(np.float32)
-    assert engine.all_finite(x)
+    assert passes.all_finite(x)
     for place in {0, size // 2, size - 1, *range(0, size, 32768)}:
         kept, x[place] = x[place], value
-        assert not engine.all_finite(x)
+        assert not passes.all_finite(x)
         x[place] = kept
 
 
 def test_arrays_that_are_not_plain(rng):
     x = rng.standard_normal((40, 30)).astype(np.float32)
     for other in (x[:, ::2], x.astype(">f4"), x.T):
-        assert engine.sum_of_squares(other) == pytest.approx(float(np.square(other, dtype=np.float64).sum()), rel=1e-6)
-        assert engine.all_finite(other)
+        assert passes.sum_of_squares(other) == pytest.approx(float(np.square(other, dtype=np.float64).sum()), rel=1e-6)
+        assert passes.all_finite(other)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -63,7 +63,7 @@ def test_adam_step_is_numpys_to_the_bit(size, dtype, rng):
     for threads in (1, 2, 3):
         cnn_ext.set_num_threads(threads)
         got = [param.copy(), grad, first.copy(), second.copy()]
-        engine.adam_step(*got, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps, decay=decay)
+        passes.adam_step(*got, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps, decay=decay)
         assert [a.tobytes() for a in got] == [a.tobytes() for a in (x, grad, m, v)]
 
 
@@ -75,17 +75,17 @@ def test_lerp_is_numpys_to_the_bit(size, dtype, rng):
     for threads in (1, 2, 3):
         cnn_ext.set_num_threads(threads)
         target = start.copy()
-        engine.lerp(target, source, 0.3)
+        passes.lerp(target, source, 0.3)
         assert target.tobytes() == expected.tobytes()
 
 
 def test_lerp_of_weight_0_and_1_and_of_equals():
     target, source = np.array([1.0, -2.0, 4.0]), np.array([3.0, 6.0, 4.0])
-    engine.lerp(target, source, 0.0)
+    passes.lerp(target, source, 0.0)
     assert target.tolist() == [1, -2, 4]
-    engine.lerp(target, source, 0.25)
+    passes.lerp(target, source, 0.25)
     assert target.tolist() == [1.5, 0, 4]
-    engine.lerp(target, source, 1.0)
+    passes.lerp(target, source, 1.0)
     assert target.tolist() == [3, 6, 4]
 
 
@@ -96,7 +96,7 @@ def test_steps_of_arrays_that_are_not_plain(rng):
     for change in (lambda a: np.repeat(a, 2, axis=1)[:, ::2], np.asfortranarray):
         expected, got = [a.copy() for a in plain], [change(a.copy()) for a in plain]
         for arrays in (expected, got):
-            engine.adam_step(*arrays, step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1)
-            engine.lerp(arrays[0], arrays[1], 0.25)
+            passes.adam_step(*arrays, step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1)
+            passes.lerp(arrays[0], arrays[1], 0.25)
         for one, other in zip(expected, got, strict=True):
             np.testing.assert_array_equal(one, other)
