@@ -1,7 +1,7 @@
 """The passes of a step over all numbers of an array: compiled where it is plain, else in NumPy.
 
-The compiled ones share an array out over the threads, with the same bits for any number of them. Nothing here checks its
-arguments: that is done by who calls.
+The compiled ones share an array out over the threads, with the same bits for any number of them. Nothing here checks
+its arguments: that is done by who calls.
 """
 
 from __future__ import annotations
