@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -34,10 +33,7 @@ def check_real(name: str, value: Any, interval: str) -> float:
         value = float(value)
     except OverflowError as error:
         raise ValueError(f"{name} must be in {interval}, got an int beyond the range of a float") from error
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
-    above = value > low or (interval[0] == "[" and value == low)
-    below = value < high or (interval[-1] == "]" and value == high)
-    if math.isnan(value) or not (above and below):
+    if not is_inside(value, interval):
         raise ValueError(f"{name} must be in {interval}, got {value}")
     return value
 
@@ -48,6 +44,14 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
     return value
+
+
+def is_inside(value: float, interval: str) -> bool:
+    """Return whether `value` is inside `interval`, written as in mathematics; NaN is inside of none."""
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = value > low or (interval[0] == "[" and value == low)
+    below = value < high or (interval[-1] == "]" and value == high)
+    return above and below
 
 
 def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:

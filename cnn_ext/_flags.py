@@ -7,6 +7,7 @@ import ast
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
+from ._checks import is_inside
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
 from .models import MODELS
@@ -97,14 +98,11 @@ class Number:
         self.kind, self.interval = kind, interval
 
     def __call__(self, text: str) -> int | float:
-        low, high = (float(bound) for bound in self.interval[1:-1].split(","))
         try:
             value = self.kind(text)
         except ValueError:
             value = float("nan")
-        above = value > low or (value == low and self.interval[0] == "[")
-        below = value < high or (value == high and self.interval[-1] == "]")
-        if not (above and below):
+        if not is_inside(value, self.interval):
             wanted = "an int" if self.kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")
         return value

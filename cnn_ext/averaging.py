@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._checks import check_real
+from .layers.base import arrays_of
 from .passes import lerp
 
 if TYPE_CHECKING:
@@ -40,25 +41,18 @@ class WeightAverage:
         self.decay = check_real("decay", decay, "[0, 1)")
         self.steps = 0
         self._net = net
-        self._params = [[param.copy() for param in layer.params] for layer in net.layers]
-        self._buffers = [[buffer.copy() for buffer in getattr(layer, "buffers", ())] for layer in net.layers]
+        self._average = [array.copy() for array in arrays_of(net.layers)]
 
     def update(self) -> None:
         """Take the network's weights of now into the average."""
         self.steps += 1
         weight = max(1 - self.decay, 1 / (self.steps + 1))
-        for layer, params, buffers in zip(self._net.layers, self._params, self._buffers, strict=True):
-            for average, param in zip(params, layer.params, strict=True):
-                lerp(average, param, weight)
-            for average, buffer in zip(buffers, getattr(layer, "buffers", ()), strict=True):
-                lerp(average, buffer, weight)
+        for average, array in zip(self._average, arrays_of(self._net.layers), strict=True):
+            lerp(average, array, weight)
 
     def swap(self) -> None:
         """Exchange the network's weights and statistics with the average's; a second call undoes it."""
-        for layer, params, buffers in zip(self._net.layers, self._params, self._buffers, strict=True):
-            for average, param in zip(params, layer.params, strict=True):
-                kept = param.copy()
-                param[...] = average
-                average[...] = kept
-            for index, average in enumerate(buffers):
-                layer.buffers[index], buffers[index] = average, layer.buffers[index]
+        for average, array in zip(self._average, arrays_of(self._net.layers), strict=True):
+            kept = array.copy()
+            array[...] = average
+            average[...] = kept

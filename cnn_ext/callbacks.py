@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._checks import check_int, check_real
 from .errors import DTypeError
-from .layers.base import Array
+from .layers.base import Array, arrays_of
 
 if TYPE_CHECKING:
     from .network import NeuralNet
@@ -144,19 +144,15 @@ class EarlyStopping(Callback):
         gain = value - self.best_value if self.monitor.endswith("accuracy") else self.best_value - value
         if gain > self.minimum_change or (self.best_epoch == 0 and not math.isnan(value)):
             self.best_epoch, self.best_value = run.epoch, value
-            self._kept = [array.copy() for array in _state_of(run.net)]
+            self._kept = [array.copy() for array in arrays_of(run.net.layers)]
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop = True
 
     def on_end(self, run: Run) -> None:
         if self._kept:
-            for array, kept in zip(_state_of(run.net), self._kept, strict=True):
+            for array, kept in zip(arrays_of(run.net.layers), self._kept, strict=True):
                 array[...] = kept
         self._kept = []
-
-
-def _state_of(net: NeuralNet) -> list[Array]:
-    return [array for layer in net.layers for array in (*layer.params, *getattr(layer, "buffers", ()))]
 
 
 class PrintEpochs(Callback):

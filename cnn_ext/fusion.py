@@ -1,10 +1,11 @@
 """Runs of layers that are computed in one pass.
 
-A convolution makes one block with the batch normalization, the ReLU and the max-pooling behind it, as far as they
-are there. With ReLU and pooling alone the full-size map between them is never written, and on the way back only the
-winners of the pooling are visited. In inference a batch normalization is folded into the convolution's weights, so that
-it costs no pass of its own. Between two blocks images stay channels last. What comes out is what the layers give one by
-one: forward to the bit, backward and inference with batch normalization to rounding.
+A convolution makes one block with a ReLU, a max-pooling and a batch normalization behind it, as far as they are there;
+ReLU and pooling may stand before the normalization or behind it. Before it, or without one, the full-size map between
+convolution and pooling is never written, and on the way back only the winners of the pooling are visited. In inference
+a batch normalization right behind the convolution is folded into its weights, so that it costs no pass. Between two
+blocks images stay channels last. What comes out is what the layers give one by one: forward to the bit, backward and
+inference with batch normalization to rounding.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import cnn_ext
 from cnn_ext import BatchNorm, Flatten, FullyConnected, NeuralNet, train_mnist
 from cnn_ext._flags import chosen_recipe, make_parser
 from cnn_ext.augmentation import Cutout, RandomAffine, RandomErasing, RandomFlip
-from cnn_ext.pretrained import FOLDER, PRETRAINED
+from cnn_ext.pretrained import PRETRAINED
 from cnn_ext.recipes import RECIPES, Recipe
 from cnn_ext.train_mnist import command
 
@@ -256,8 +256,6 @@ def test_evaluate_a_network_for_something_else(make, message, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_evaluate_a_network_of_the_package(name, capsys):
-    if not (FOLDER / f"{name}.safetensors").exists():
-        pytest.skip("the file is not there")
     assert train_mnist.main(["--evaluate", name]) == 0
     accuracy = cnn_ext.load_pretrained(name).notes["test_accuracy"]
     # A number or two may fall on the other side of a rounding with another instruction set.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +97,11 @@ class Layer(ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def arrays_of(layers: Iterable[Any]) -> list[Array]:
+    """Return the parameters and buffers of the layers, first layer first: the arrays themselves."""
+    return [array for layer in layers for array in (*layer.params, *getattr(layer, "buffers", ()))]
 
 
 class ArrayOf:
