@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from cnn_ext import Recipe
+from cnn_ext._machine import describe_machine
+from cnn_ext.datasets import mnist_parts
+from cnn_ext.progress import JsonLog, Progress
 
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "benchmarks" / "logs" / "accuracy"
+NUM_CLASS, TEST_SIZE = 10, 10_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,19 @@ def run(task: Task, at_once: int = 1) -> None:
         file.write(json.dumps({"process_seconds": seconds, "at_once": at_once}) + "\n")
     log = read(task.log)
     print(f"{task.log.stem}: {log.accuracy:.2f} % after {seconds:.1f} s", flush=True)
+
+
+def train(recipe: Recipe, seed: int, log: Path, *, held_back: int = 0, **settings: Any) -> None:
+    """Train on MNIST in this process and write the log: for networks that the command line has no name for.
+
+    Tested are the last `held_back` training images, if there are to be any, or else the test images; `settings` go into
+    the log.
+    """
+    training, test, validation = mnist_parts(None, recipe.train_size, TEST_SIZE, held_back)
+    tested, images = ("validation", validation) if held_back else ("test", test)
+    settings = {"recipe": recipe.config(), **settings, "seed": seed, "machine": describe_machine()}
+    callbacks = [JsonLog(log, settings, tested), Progress(tested)]
+    recipe.train(*training, num_class=NUM_CLASS, seed=seed, validation=images, callbacks=callbacks)
 
 
 def relative(path: Path) -> str:

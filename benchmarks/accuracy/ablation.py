@@ -14,18 +14,14 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.accuracy._logs import LOGS, Log, Task, read_all, run_missing
+from benchmarks.accuracy._logs import LOGS, Log, Task, read_all, run_missing, train
 from benchmarks.tables import table
 from cnn_ext import RECIPES, BatchNorm, Conv, Dropout, Layer, Recipe, ReLU, make_mnist_cnn, set_num_threads
-from cnn_ext._machine import describe_machine
-from cnn_ext.datasets import mnist_parts
 from cnn_ext.initializers import RngLike, as_generator
 from cnn_ext.models import MODELS
-from cnn_ext.progress import JsonLog, Progress
 
 FOLDER = LOGS / "ablation"
 SEEDS = range(3)
-NUM_CLASS = 10
 
 
 def make_normalized_cnn(X_dim: tuple[int, int, int], num_class: int, *, rng: RngLike = None) -> list[Layer]:
@@ -95,13 +91,6 @@ def recipes_of(epochs: int, train_size: int) -> dict[str, Recipe]:
 
 def log_of(row: str, seed: int) -> Path:
     return FOLDER / f"{row}-seed{seed}.jsonl"
-
-
-def train(recipe: Recipe, seed: int, log: Path) -> None:
-    training, test, _ = mnist_parts(None, recipe.train_size)
-    settings = {"recipe": recipe.config(), "seed": seed, "machine": describe_machine()}
-    callbacks = [JsonLog(log, settings), Progress()]
-    recipe.train(*training, num_class=NUM_CLASS, seed=seed, validation=test, callbacks=callbacks)
 
 
 def logs_of_rows() -> dict[str, dict[int, Log]]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.accuracy._logs import LOGS, Task, read_all, relative, run_missing
+from benchmarks.accuracy._logs import LOGS, NUM_CLASS, Task, read_all, relative, run_missing, train
 from benchmarks.accuracy.runs import Run
 from benchmarks.tables import table
 from cnn_ext import (
@@ -34,15 +34,12 @@ from cnn_ext import (
     ReLU,
     set_num_threads,
 )
-from cnn_ext._machine import describe_machine
 from cnn_ext.augmentation import RandomAffine
-from cnn_ext.datasets import mnist_parts
 from cnn_ext.initializers import RngLike, as_generator
 from cnn_ext.models import MODELS
-from cnn_ext.progress import JsonLog, Progress
 
 FOLDER = LOGS / "smallest"
-NUM_CLASS, HELD_BACK, MOST = 10, 10_000, 1500
+HELD_BACK, MOST = 10_000, 1500
 POOL, AVERAGE = "pool", "average"
 
 # Convolutions with BatchNorm and ReLU, as (filters, side); a max-pool of 2; at the end the average of each channel,
@@ -107,7 +104,8 @@ def main() -> None:
     size = min(args.train_size, 60_000 - held_back)
     if args.log is not None:
         set_num_threads(args.threads)
-        train(recipe_of(names[0], args.epochs, size), args.seeds[0], args.log, held_back)
+        recipe = recipe_of(names[0], args.epochs, size)
+        train(recipe, args.seeds[0], args.log, held_back=held_back, parameters=parameters(recipe.model))
         return
     same = shlex.split(f"--epochs {args.epochs} --train-size {args.train_size} --threads {args.threads}")
     tasks = []
@@ -124,15 +122,6 @@ def recipe_of(name: str, epochs: int, train_size: int) -> Recipe:
     """Return the recipe of `best`, but so that little hinders a network that cannot fit its images anyway."""
     light = (RandomAffine(rotation=5, translation=1, scale=0.05),)
     return replace(RECIPES["best"], model=name, augment=light, l2=1e-5, epochs=epochs, train_size=train_size)
-
-
-def train(recipe: Recipe, seed: int, log: Path, held_back: int) -> None:
-    training, test, validation = mnist_parts(None, recipe.train_size, 10_000, held_back)
-    tested = "validation" if held_back else "test"
-    settings = {"recipe": recipe.config(), "parameters": parameters(recipe.model), "seed": seed}
-    callbacks = [JsonLog(log, {**settings, "machine": describe_machine()}, tested), Progress(tested)]
-    measured_on = validation if held_back else test
-    recipe.train(*training, num_class=NUM_CLASS, seed=seed, validation=measured_on, callbacks=callbacks)
 
 
 def parameters(name: str) -> int:
