@@ -9,6 +9,7 @@ from ._version import __version__
 from .averaging import WeightAverage
 from .batches import get_minibatches
 from .callbacks import Callback, EarlyStopping
+from .checkpoint import Checkpoint
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
 from .ensemble import Ensemble
@@ -66,6 +67,7 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "Callback",
+    "Checkpoint",
     "CheckpointCorruptError",
     "CheckpointError",
     "CheckpointMismatchError",

@@ -25,6 +25,13 @@ def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -
     return value
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool; anything but a bool is a DTypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise DTypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return bool(value)
+
+
 def check_real(name: str, value: Any, interval: str) -> float:
     """Return `value` as a float inside `interval`, written as in mathematics: "(0, inf)", "[0, 1)"."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):

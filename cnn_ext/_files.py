@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterable
 
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+STALE_SECONDS = 3600.0
+"""The age from which a temporary file is one that a killed process has left behind."""
 CANNOT_FLUSH = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)
 """What opening and flushing a folder ends in where one may not read it, or the file system knows no such thing."""
 
@@ -68,6 +73,20 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         os.unlink(probe)
     except OSError as error:
         raise _named(error, path) from error
+
+
+def remove_stale(folder: str | os.PathLike[str]) -> int:
+    """Remove the temporary files that killed processes have left in the folder; return how many."""
+    removed = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if TEMPORARY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > STALE_SECONDS:
+                    os.unlink(entry.path)
+                    removed += 1
+            except OSError:
+                pass  # another process was quicker, or it is not ours to remove
+    return removed
 
 
 def _beside(target: str) -> str:

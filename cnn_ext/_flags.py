@@ -8,12 +8,12 @@ from dataclasses import fields, replace
 from typing import Any, NoReturn
 
 from ._checks import is_inside
+from ._failures import USAGE
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
 from .models import MODELS
 from .recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
-USAGE = 2
 NOTHING = "none"
 
 EPILOG = """\
@@ -21,7 +21,7 @@ The settings of a recipe stand in cnn_ext/recipes.py. --augment takes one word f
 behind a colon, in the order in which they are done, for instance
   --augment RandomAffine:rotation=10,translation=2,scale=0.1 RandomFlip
 Exit codes: 0 done; 1 training diverged; 2 bad flag; 65 bad data; 66 data or model missing; 73 output not writable;
-74 writing failed; 130 interrupted.
+74 writing failed; 130 interrupted; 143 terminated.
 """
 
 
@@ -49,6 +49,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--early-stopping", type=count, metavar="N", help="stop after N epochs without gain on these, keep the best")
     add("--output", metavar="FILE", help="save the trained network here, as safetensors (it is not saved)")
     add("--log", metavar="FILE", help="write the settings and each epoch here, as JSON lines (no log)")
+    add("--checkpoint", metavar="FOLDER", help="keep the run here as it goes: killed, it can go on exactly")
+    add("--resume", metavar="FOLDER", help="go on with the run kept here, if there is one, and keep it here")
+    add("--checkpoint-every", type=count, metavar="STEPS", help="(after each epoch, and each minute)")
+    add("--allow-changes", action="store_true", help="resume although settings differ; list them")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"cnn_ext {__version__}")
 

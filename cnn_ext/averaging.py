@@ -30,6 +30,8 @@ class WeightAverage:
     ----------
     steps : int
         How often `update` was called.
+    arrays : list of ndarray
+        The average, in the order of the network's parameters and buffers.
 
     References
     ----------
@@ -41,18 +43,18 @@ class WeightAverage:
         self.decay = check_real("decay", decay, "[0, 1)")
         self.steps = 0
         self._net = net
-        self._average = [array.copy() for array in arrays_of(net.layers)]
+        self.arrays = [array.copy() for array in arrays_of(net.layers)]
 
     def update(self) -> None:
         """Take the network's weights of now into the average."""
         self.steps += 1
         weight = max(1 - self.decay, 1 / (self.steps + 1))
-        for average, array in zip(self._average, arrays_of(self._net.layers), strict=True):
+        for average, array in zip(self.arrays, arrays_of(self._net.layers), strict=True):
             lerp(average, array, weight)
 
     def swap(self) -> None:
         """Exchange the network's weights and statistics with the average's; a second call undoes it."""
-        for average, array in zip(self._average, arrays_of(self._net.layers), strict=True):
+        for average, array in zip(self.arrays, arrays_of(self._net.layers), strict=True):
             kept = array.copy()
             array[...] = average
             average[...] = kept

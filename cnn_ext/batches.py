@@ -42,6 +42,11 @@ class Minibatches(Sequence[tuple[Array, ...]]):
         rows = self._order[index * self._size : (index + 1) * self._size]
         return tuple(part[rows] for part in self._parts)
 
+    def after(self, n: int) -> Minibatches:
+        """Return the batches behind the first `n`."""
+        X, y, *weights = self._parts
+        return Minibatches(X, y, self._size, self._order[n * self._size :], *weights)
+
 
 def as_indexable(X: Any) -> Any:
     """Return arrays, and what reads like one (`ScaledImages`), as they are; lists and buffers as arrays."""

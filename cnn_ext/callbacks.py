@@ -32,6 +32,8 @@ class Run:
         Steps taken since the run's start.
     loss : float
         Loss of the last step, with the L2 penalty.
+    history : list of dict
+        The records of the epochs before; at the start only where a run goes on from a checkpoint.
     record : dict
         What is known of the epoch just ended (`epoch`, `loss`, ...); a callback may add to it.
     stop : bool
@@ -47,6 +49,7 @@ class Run:
     epoch: int = 0
     step: int = 0
     loss: float = float("nan")
+    history: list[dict[str, Any]] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     stop: bool = False
 
@@ -69,6 +72,16 @@ class Callback:
 
     def on_end(self, run: Run) -> None:
         """After the last epoch; also when the run ends by an exception."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep for the callback to go on: by name, what JSON can hold or lists of arrays.
+
+        The arrays must not be written to afterwards.
+        """
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` has returned; called after `on_start`."""
 
 
 class TrainingAccuracy(Callback):
@@ -153,6 +166,14 @@ class EarlyStopping(Callback):
             for array, kept in zip(arrays_of(run.net.layers), self._kept, strict=True):
                 array[...] = kept
         self._kept = []
+
+    def state(self) -> dict[str, Any]:
+        value = None if math.isnan(self.best_value) else self.best_value
+        return {"best_epoch": self.best_epoch, "best_value": value, "kept": self._kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.best_epoch, self._kept = state["best_epoch"], state["kept"]
+        self.best_value = math.nan if state["best_value"] is None else state["best_value"]
 
 
 class PrintEpochs(Callback):

@@ -15,7 +15,7 @@ from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
-from .layers.base import Array, Shape, as_float_array
+from .layers.base import Array, Shape, as_float_array, named_arrays
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
@@ -83,13 +83,7 @@ class NeuralNet:
 
     def named_params(self) -> dict[str, Array]:
         """Return every parameter by name (`layers.0.W`, `layers.0.b`, ...), first layer first."""
-        named = {}
-        for index, layer in enumerate(self.layers):
-            own_names = getattr(layer, "param_names", ())
-            for position, param in enumerate(layer.params):
-                name = own_names[position] if position < len(own_names) else f"params.{position}"
-                named[f"layers.{index}.{name}"] = param
-        return named
+        return named_arrays(self.layers, buffers=False)
 
     def shapes(self) -> list[Shape | None]:
         """Return the shape of each layer's output for one image, None where a layer does not tell.

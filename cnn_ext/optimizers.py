@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_real
-from .errors import DTypeError, NonFiniteError, ShapeError
+from ._checks import check_bool, check_real
+from .errors import NonFiniteError, ShapeError
 from .layers.base import Array
 from .passes import adam_step, all_finite, momentum_step
 
@@ -86,7 +86,7 @@ class Optimizer(ABC):
                 raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
         if self.steps == 0:
             _check_apart(names, params)
-            self.state = {state_name: [np.zeros_like(param) for param in params] for state_name in self.state_names}
+            self.start(params)
         for arrays in self.state.values():
             if [array.shape for array in arrays] != [param.shape for param in params]:
                 raise ShapeError("params are not those of the earlier steps: make a new optimizer for another network")
@@ -94,6 +94,16 @@ class Optimizer(ABC):
         for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
             kept = [self.state[state_name][index] for state_name in self.state_names]
             self._update(param, grad, param.dtype.type(self.lr * factor), *kept)
+
+    def start(self, params: Sequence[Array]) -> None:
+        """Make the state anew, as it is before the first step."""
+        self.steps = 0
+        self.state = {state_name: [np.zeros_like(param) for param in params] for state_name in self.state_names}
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them: all attributes but the state."""
+        values = {name: value for name, value in vars(self).items() if name not in ("steps", "state", "state_names")}
+        return {"type": type(self).__name__, **values}
 
     @abstractmethod
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
@@ -131,11 +141,10 @@ class SGD(Optimizer):
         super().__init__(lr)
         self.momentum = check_real("momentum", momentum, "[0, 1)")
         self.state_names = ("velocity",) if self.momentum else ()
-        if not isinstance(nesterov, (bool, np.bool_)):
-            raise DTypeError(f"nesterov must be a bool, got {type(nesterov).__name__}")
+        nesterov = check_bool("nesterov", nesterov)
         if nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got 0")
-        self.nesterov = bool(nesterov)
+        self.nesterov = nesterov
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         if not state:

@@ -24,18 +24,23 @@ class Progress(Callback):
     def __init__(self, tested: str = "test") -> None:
         self._tested = tested
         self._bar: Any = None
-        self._loss = 0.0
+        self._loss: float | None = None
 
     def on_start(self, run: Run) -> None:
+        if run.step:
+            print(f"going on after step {run.step:,} of {run.epochs * run.steps_per_epoch:,}", flush=True)
         if sys.stderr.isatty():
             from tqdm import tqdm  # only where there is a terminal to draw on
 
-            self._bar = tqdm(total=run.epochs * run.n_images, unit=" images", unit_scale=True, leave=False)
+            whole_epochs, steps = divmod(run.step, run.steps_per_epoch)
+            done = whole_epochs * run.n_images + steps * run.batch_size
+            total = run.epochs * run.n_images
+            self._bar = tqdm(total=total, initial=done, unit=" images", unit_scale=True, leave=False)
 
     def on_step(self, run: Run) -> None:
         if self._bar is None:
             return
-        self._loss = run.loss if run.step == 1 else 0.98 * self._loss + 0.02 * run.loss
+        self._loss = run.loss if self._loss is None else 0.98 * self._loss + 0.02 * run.loss
         in_epoch = run.step % run.steps_per_epoch
         last_size = run.n_images - (run.steps_per_epoch - 1) * run.batch_size
         self._bar.set_description(f"epoch {run.epoch}/{run.epochs}", refresh=False)
@@ -66,7 +71,7 @@ class JsonLog(Callback):
     Parameters
     ----------
     path : path
-        Replaced when the run starts.
+        Replaced when the run starts; where it goes on from a checkpoint, with the epochs before.
     settings : dict
         What goes into the first line as `{"run": settings}`.
     tested : str
@@ -80,11 +85,16 @@ class JsonLog(Callback):
     def on_start(self, run: Run) -> None:
         self._file = open(self._path, "w", encoding="utf-8")
         self._write({"run": self._settings})
+        for record in run.history:
+            self._write_epoch(record)
 
     def on_epoch(self, run: Run) -> None:
+        self._write_epoch(run.record)
+
+    def _write_epoch(self, record: dict[str, Any]) -> None:
         names = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
-        record = {name: run.record[name] for name in (*names, "seconds", "images_per_second") if name in run.record}
-        self._write({name.replace("validation", self._tested): value for name, value in record.items()})
+        kept = {name: record[name] for name in (*names, "seconds", "images_per_second") if name in record}
+        self._write({name.replace("validation", self._tested): value for name, value in kept.items()})
 
     def on_end(self, run: Run) -> None:
         if self._file is not None:

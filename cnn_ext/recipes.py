@@ -14,6 +14,7 @@ from . import schedules
 from ._checks import check_choice
 from .augmentation import Compose, RandomAffine, Transform
 from .callbacks import Callback
+from .checkpoint import Checkpoint
 from .initializers import RngLike, as_generator
 from .layers import Standardize
 from .layers.base import Array
@@ -126,10 +127,11 @@ class Recipe:
         seed: int = 0,
         validation: tuple[Any, Array] | None = None,
         callbacks: Sequence[Callback] = (),
+        checkpoint: Checkpoint | None = None,
     ) -> tuple[NeuralNet, History]:
         """Train a new network on images X, shape (N, C, H, W), with labels y; everything follows from the seed.
 
-        `train_size` is left to who chooses the images; for `validation` and `callbacks` see `fit`.
+        `train_size` is left to who chooses the images; for the rest see `fit`.
         """
         from numpy.random import SeedSequence, default_rng  # not on import: it takes as long as the rest
 
@@ -150,6 +152,7 @@ class Recipe:
             augment=Compose(self.augment) if self.augment else None,
             max_norm=self.max_norm,
             average=self.average,
+            checkpoint=checkpoint,
         )
         return net, history
 

@@ -45,17 +45,13 @@ def write_network(
     notes: Any = None,
 ) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
-    entries, tensors = [], {}
+    tensors = {}
     for index, layer in enumerate(layers):
         name = type(layer).__name__
         if type(layer) is not LAYER_TYPES.get(name):
             raise DTypeError(f"layer {index} ({name}) is not one of cnn_ext's layers and cannot be saved")
-        entries.append({"type": name, **layer.config()})
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
-    architecture = {"layers": entries, "l2": check_real("l2", l2, "[0, inf)")}
-    architecture["loss_func"] = getattr(loss_func, "__name__", type(loss_func).__name__)
-    if type(loss_func) is CrossEntropy:
-        architecture["loss_config"] = loss_func.config()  # apart from the name: older readers then ask for the loss
+    architecture = architecture_of(layers, loss_func, l2)
     if storage_dtype is not None:
         architecture["storage_dtype"] = check_storage_dtype(storage_dtype).name
     if notes := check_notes({} if notes is None else notes):
@@ -63,24 +59,39 @@ def write_network(
     write_model(path, architecture, tensors, storage_dtype)
 
 
-def check_notes(notes: Any) -> dict[str, Any]:
+def architecture_of(layers: Sequence[Any], loss_func: LossFunction, l2: float) -> dict[str, Any]:
+    """Return layers and loss as JSON can hold them; of a layer that is not the package's, its name."""
+    configs = [layer.config() if isinstance(layer, Layer) else {} for layer in layers]
+    architecture = {
+        "layers": [{"type": type(layer).__name__, **config} for layer, config in zip(layers, configs, strict=True)],
+        "l2": check_real("l2", l2, "[0, inf)"),
+        "loss_func": getattr(loss_func, "__name__", type(loss_func).__name__),
+    }
+    if type(loss_func) is CrossEntropy:
+        architecture["loss_config"] = loss_func.config()  # apart from the name: older readers then ask for the loss
+    return architecture
+
+
+def check_notes(notes: Any, name: str = "notes") -> dict[str, Any]:
     """Return a copy of `notes` if it is a dict that comes back from JSON as it is, else raise."""
     if not isinstance(notes, dict):
-        raise DTypeError(f"notes must be a dict, got {type(notes).__name__}")
+        raise DTypeError(f"{name} must be a dict, got {type(notes).__name__}")
     try:
         copy = parse_json(json.dumps(notes, allow_nan=False))
     except TypeError as error:
-        raise DTypeError(f"notes must hold what JSON can: {error}") from error
+        raise DTypeError(f"{name} must hold what JSON can: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"notes must hold what JSON can: {error}") from error
+        raise ValueError(f"{name} must hold what JSON can: {error}") from error
     if copy != notes:
-        raise ValueError("notes must come back from JSON as they are: with text as keys, and lists for tuples")
+        raise ValueError(f"{name} must come back from JSON as they are: with text as keys, and lists for tuples")
     return dict(copy)
 
 
 def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) -> SavedNetwork:
     """Return the network kept in `path`; see `NeuralNet.load`."""
     model = read_model(path)
+    if "checkpoint" in model.architecture:
+        raise CheckpointMismatchError(f"{path} is a checkpoint, not a saved network: let its run go on, and save that")
     try:
         configs = [dict(entry) for entry in model.architecture["layers"]]
         types = [LAYER_TYPES[config.pop("type")] for config in configs]

@@ -1,6 +1,6 @@
 """The command line: `python -m cnn_ext.train_mnist` trains the series' network on MNIST.
 
-From top to bottom: the run itself, and what turns an error into one line and an exit code. The flags are in `_flags`.
+The flags are in `_flags`, what keeps a run in `_keeping`, what turns an error into one line and a code in `_failures`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import argparse
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from ._failures import BAD_DATA, DIVERGED, INTERRUPTED, IO_ERROR, NO_DATA, NO_OUTPUT, USAGE, Failure, failing
 from ._files import check_writable
-from ._flags import USAGE, chosen_recipe, make_parser
+from ._flags import chosen_recipe, make_parser
+from ._keeping import chosen_checkpoint, keeping, without
 from ._machine import describe_machine
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .datasets import mnist_parts
@@ -25,7 +28,6 @@ from .progress import JsonLog, Progress
 from .recipes import Recipe
 from .threads import set_num_threads
 
-BAD_DATA, NO_DATA, NO_OUTPUT, IO_ERROR, INTERRUPTED = 65, 66, 73, 74, 130
 NUM_CLASS, TEST_SIZE = 10, 10_000
 Part: TypeAlias = tuple[Any, Any]
 
@@ -37,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = make_parser().parse_args(arguments)
         if args.threads is not None:
             set_num_threads(args.threads)
-        return train(args, arguments) if args.evaluate is None else evaluate(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RuntimeWarning)
+            warnings.showwarning = show_warning
+            return train(args, arguments) if args.evaluate is None else evaluate(args)
     except Failure as failure:
         print(f"train_mnist: {failure}", file=sys.stderr)
         return failure.code
@@ -64,6 +69,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
             raise Failure(USAGE, "--early-stopping looks at the images after each epoch: not with --test-last-only")
         recipe = replace(recipe, test_last_only=False)
 
+    checkpoint = chosen_checkpoint(args)
     training, test, validation = load(args, recipe)
     held_out, tested = (test, "test") if args.validation_size is None else (validation, "validation")
     recipe = replace(recipe, train_size=len(training[1]))
@@ -76,34 +82,41 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         callbacks.append(JsonLog(args.log, {**notes, "machine": describe_machine()}, tested))
     if not args.quiet:
         callbacks.append(Progress(tested))
+    if checkpoint is not None:
+        checkpoint.settings = {"recipe": notes["recipe"], "seed": args.seed}
     with (
-        failing(1, NonFiniteError, "training diverged (a lower --lr may help)"),
+        keeping(checkpoint, args, arguments),
+        failing(DIVERGED, NonFiniteError, "training diverged (a lower --lr may help)"),
         failing(BAD_DATA, ValueError, "the images do not fit the recipe"),
         failing(IO_ERROR, OSError, "writing failed"),
     ):
         net, history = recipe.train(
-            *training, num_class=NUM_CLASS, seed=args.seed, validation=held_out, callbacks=callbacks
+            *training,
+            num_class=NUM_CLASS,
+            seed=args.seed,
+            validation=held_out,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
         )
         accuracy = history[-1]["validation_accuracy"] if stopping is None else stopping.best_value
         if args.output is not None:
             net.save(args.output, notes={**notes, f"{tested}_accuracy": accuracy})
         if not args.quiet:
             saved = "not saved (--output FILE saves them)" if args.output is None else f"in {args.output}"
+            if checkpoint is not None and checkpoint.found_complete:
+                print(f"already complete: {checkpoint.resumed_from}")
             print(f"{tested} accuracy {accuracy:.2%} after {time.perf_counter() - began:.1f} s; weights {saved}")
+    if checkpoint is not None and checkpoint.errors:
+        times = f"{len(checkpoint.errors)} checkpoints were not written"
+        raise Failure(IO_ERROR, f"trained to the end, but {times}: {checkpoint.errors[-1]}")
     return 0
 
 
 def command(arguments: Sequence[str]) -> str:
     """Return the command line without what decides nothing, so that the same training gives the same file."""
-    words, kept = iter(arguments), []
-    for word in words:
-        flag, equals, _ = word.partition("=")
-        if flag in ("--output", "--log", "--threads"):
-            if not equals:
-                next(words)
-        elif flag != "--quiet":
-            kept.append(word)
-    return shlex.join(["python", "-m", "cnn_ext.train_mnist", *kept])
+    with_value = ("--output", "--log", "--threads", "--checkpoint", "--resume", "--checkpoint-every")
+    words = without(arguments, with_value, ("--quiet", "--allow-changes"))
+    return shlex.join(["python", "-m", "cnn_ext.train_mnist", *words])
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -144,26 +157,9 @@ def load(args: argparse.Namespace, recipe: Recipe | None = None) -> tuple[Part, 
     return parts
 
 
-class Failure(Exception):
-    """An error that ends the program: one line and an exit code."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class failing:
-    """Turn an exception of the given kind inside the block into a Failure."""
-
-    def __init__(self, code: int, kind: type[Exception] | tuple[type[Exception], ...], what: str) -> None:
-        self.code, self.kind, self.what = code, kind, what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
-        if isinstance(error, self.kind):
-            raise Failure(self.code, f"{self.what}: {error}") from error
+def show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    """Show a warning in one line, without the place in our code that gives it."""
+    print(f"train_mnist: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

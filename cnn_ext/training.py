@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,14 +16,18 @@ from .augmentation import Transform
 from .averaging import WeightAverage
 from .batches import Minibatches, as_indexable, get_minibatches
 from .callbacks import Callback, Run
+from .checkpoint import Checkpoint, as_checkpoint
 from .clipping import clip_gradients
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
+from .keeper import Keeper
 from .layers import BatchNorm
 from .layers.base import Array
 from .network import NeuralNet
 from .optimizers import Optimizer
 from .prefetch import prefetched
+from .run_settings import describe_run
+from .run_state import RunState, Tally
 from .schedules import Schedule, constant
 
 AUGMENTING_THREADS = 1
@@ -61,6 +66,7 @@ def fit(
     sample_weight: Array | None = None,
     max_norm: float | None = None,
     average: float | None = None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
 ) -> History:
     """Train `net` in place.
 
@@ -96,10 +102,14 @@ def fit(
     average : float, optional
         Decay of a `WeightAverage`, which is what is evaluated, what callbacks see after each epoch, and what
         `net` holds in the end.
+    checkpoint : Checkpoint or path, optional
+        Where the run is kept, and goes on from if it was kept there before: `net`, `optimizer`, `rng` and the callbacks
+        are then set to where they stood.
 
     Returns
     -------
     History
+        Of the whole run, also where it went on from a checkpoint.
 
     Raises
     ------
@@ -108,6 +118,10 @@ def fit(
     ShapeError, DTypeError, ValueError
         Images, labels or numbers that do not fit; a last batch of one image, which a `BatchNorm` cannot normalize;
         `sample_weight` for a loss that takes none.
+    CheckpointError
+        A checkpoint that cannot be used: damaged, or of another run. Nothing was changed.
+    OSError
+        The checkpoint's folder cannot be written.
     """
     epochs = check_int("epochs", epochs, 1)
     batch_size = check_int("batch_size", batch_size, 1)
@@ -122,26 +136,37 @@ def fit(
         raise ShapeError("X holds no images to train on")
     _check_last_batch(net, len(X), batch_size)
     averaged = None if average is None else WeightAverage(net, average)
-    run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size)
     history = History()
-    with ExitStack() as at_end:
+    run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size, history=history)
+    state = RunState(run, generator, averaged, callbacks)
+    with (
+        Keeper(checkpoint if checkpoint is None else as_checkpoint(checkpoint), state) as keeper,
+        ExitStack() as at_end,
+    ):
+        if checkpoint is not None:
+            keeper.find(describe_run(run, X, y, sample_weight, schedule, augment, max_norm, average, rng))
         for callback in callbacks:
             at_end.callback(callback.on_end, run)
             callback.on_start(run)
-        while run.epoch < epochs and not run.stop:
-            run.epoch += 1
-            batches = get_minibatches(X, y, batch_size, rng=generator, sample_weight=sample_weight)
-            with _augmented(batches, augment, generator) as prepared:
-                run.record = _epoch(run, prepared, schedule, max_norm, averaged, callbacks)
-            if averaged is not None:
-                averaged.swap()
-            if validation is not None and (run.is_last_epoch() or not validate_last_only):
-                run.record["validation_loss"], run.record["validation_accuracy"] = net.evaluate(*validation)
-            for callback in callbacks:
-                callback.on_epoch(run)
+        keeper.give_back_to_callbacks()
+        while not state.is_complete():
+            with state.drawing():
+                batches = get_minibatches(X, y, batch_size, rng=generator, sample_weight=sample_weight)
+                seeds = None if augment is None else generator.integers(2**63, size=len(batches)).tolist()
+            n_done = len(batches) if run.stop else len(state.tally.losses)
+            with _augmented(batches.after(n_done), augment, seeds and seeds[n_done:]) as prepared:
+                _epoch(state, keeper, prepared, schedule, max_norm)
+            run.record = state.tally.record(run.epoch)
+            with keeper.evaluating() as may_be_broken_off, _average_in_place(averaged), may_be_broken_off:
+                if validation is not None and (run.is_last_epoch() or not validate_last_only):
+                    run.record["validation_loss"], run.record["validation_accuracy"] = net.evaluate(*validation)
+                for callback in callbacks:
+                    callback.on_epoch(run)
             history.append(run.record)
-            if averaged is not None and not run.is_last_epoch():
-                averaged.swap()
+            state.tally = Tally()
+            keeper.after_epoch()
+        if averaged is not None:
+            averaged.swap()
     return history
 
 
@@ -158,46 +183,47 @@ def _check_last_batch(net: NeuralNet, n_images: int, batch_size: int) -> None:
 
 
 def _epoch(
-    run: Run,
-    batches: Iterable[tuple[Array, ...]],
-    schedule: Schedule,
-    max_norm: float | None,
-    averaged: WeightAverage | None,
-    callbacks: Sequence[Callback],
-) -> dict[str, Any]:
-    """Take a step a batch, until there are no more or a callback stops the run; return what is known of the epoch."""
-    began = time.perf_counter()
-    losses, n_right, n_seen = [], 0, 0
+    state: RunState, keeper: Keeper, batches: Iterable[tuple[Array, ...]], schedule: Schedule, max_norm: float | None
+) -> None:
+    """Take a step a batch, until there are no more or a callback stops the run."""
+    run, tally = state.run, state.tally
+    began = time.perf_counter() - tally.seconds
     for X, y, *weights in batches:
         _step(run, X, y, weights, schedule(run.step), max_norm)
-        losses.append(run.loss)
-        n_right += int(np.count_nonzero(run.net.scores.argmax(axis=1) == y))
-        n_seen += len(y)
-        if averaged is not None:
-            averaged.update()
-        for callback in callbacks:
+        tally.losses.append(run.loss)
+        tally.n_right += int(np.count_nonzero(run.net.scores.argmax(axis=1) == y))
+        tally.n_seen += len(y)
+        if state.averaged is not None:
+            state.averaged.update()
+        for callback in state.callbacks:
             callback.on_step(run)
+        tally.seconds = time.perf_counter() - began
+        keeper.after_step()
         if run.stop:
             break
-    seconds = time.perf_counter() - began
-    return {
-        "epoch": run.epoch,
-        "loss": float(np.mean(losses)),
-        "running_accuracy": n_right / n_seen,
-        "seconds": seconds,
-        "images_per_second": n_seen / seconds,
-    }
 
 
 @contextmanager
-def _augmented(batches: Minibatches, augment: Transform | None, generator: np.random.Generator) -> Iterator[Any]:
+def _augmented(batches: Minibatches, augment: Transform | None, seeds: Sequence[int] | None) -> Iterator[Any]:
     """Give the batches as they are, or augmented ahead of their use, each from a seed of its own."""
-    if augment is None:
+    if augment is None or seeds is None:
         yield batches
         return
-    seeds = generator.integers(2**63, size=len(batches)).tolist()
     with prefetched(batches, augment, seeds, threads=AUGMENTING_THREADS) as prepared:
         yield prepared
+
+
+@contextmanager
+def _average_in_place(averaged: WeightAverage | None) -> Iterator[None]:
+    """Put the average in the place of the network's weights for a while."""
+    if averaged is None:
+        yield
+        return
+    averaged.swap()
+    try:
+        yield
+    finally:
+        averaged.swap()
 
 
 def _step(run: Run, X: Array, y: Array, weights: Sequence[Array], factor: float, max_norm: float | None) -> None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._checks import check_real
+from ._checks import check_bool, check_real
 from ._resampling import inverse_affine
-from .errors import DTypeError
 from .kernels import warp_affine
 from .layers.base import Array
 
@@ -48,8 +47,7 @@ class View:
         for name in ("down", "right", "fill"):
             check_real(name, getattr(self, name), "(-inf, inf)")
         check_real("scale", self.scale, "(0, inf)")
-        if not isinstance(self.flip, bool):
-            raise DTypeError(f"flip must be a bool, got {type(self.flip).__name__}")
+        check_bool("flip", self.flip)
 
     def __call__(self, X: Array) -> Array:
         """Return the view of each image of X, shape (N, C, H, W), float32 or float64: a new array."""

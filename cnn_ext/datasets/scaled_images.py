@@ -24,6 +24,8 @@ class ScaledImages:
 
     Attributes
     ----------
+    images : numpy.ndarray
+        The bytes.
     shape : tuple of int
         That of `images`.
     ndim : int
@@ -48,7 +50,7 @@ class ScaledImages:
             raise DTypeError(f"images must be uint8, got {images.dtype}")
         if images.ndim < 2:
             raise ShapeError(f"images must have at least 2 axes, got {images.ndim}-D {images.shape}")
-        self._images = images
+        self.images = images
         self.shape = images.shape
         self.ndim = images.ndim
 
@@ -58,7 +60,7 @@ class ScaledImages:
     def __getitem__(self, index: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the images that an int, a slice or an array of ints or booleans picks."""
         # Not np.take from a table of 256: it would widen every byte to an 8-byte index first.
-        return np.divide(self._images[index], _WHITE, dtype=np.float32, order="C")
+        return np.divide(self.images[index], _WHITE, dtype=np.float32, order="C")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, np.dtype[Any]]:
         """Return all images as one array (NumPy would otherwise gather them one by one)."""

@@ -104,6 +104,18 @@ def arrays_of(layers: Iterable[Any]) -> list[Array]:
     return [array for layer in layers for array in (*layer.params, *getattr(layer, "buffers", ()))]
 
 
+def named_arrays(layers: Iterable[Any], buffers: bool = True) -> dict[str, Array]:
+    """Return the same by name: `layers.0.W`, `layers.0.b`, ...; with or without the buffers."""
+    named = {}
+    for index, layer in enumerate(layers):
+        for kind in ("param", "buffer") if buffers else ("param",):
+            names = getattr(layer, f"{kind}_names", ())
+            for position, array in enumerate(getattr(layer, f"{kind}s", ())):
+                name = names[position] if position < len(names) else f"{kind}s.{position}"
+                named[f"layers.{index}.{name}"] = array
+    return named
+
+
 class ArrayOf:
     """A named attribute that reads and writes one entry of `layer.params` or `layer.buffers`.
 

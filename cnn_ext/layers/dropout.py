@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_float_dtype
-from ..errors import DTypeError, ShapeError
+from .._checks import check_bool, check_float_dtype
+from ..errors import ShapeError
 from ..initializers import RngLike, as_generator
 from .base import Array, Layer, NumberIn, as_float_array
 
@@ -49,10 +49,8 @@ class Dropout(Layer):
         self, prob: float = 0.5, per_channel: bool = False, *, dtype: Any = np.float32, rng: RngLike = None
     ) -> None:
         super().__init__()
-        if not isinstance(per_channel, (bool, np.bool_)):
-            raise DTypeError(f"per_channel must be a bool, got {type(per_channel).__name__}")
         self.prob = prob
-        self.per_channel = bool(per_channel)
+        self.per_channel = check_bool("per_channel", per_channel)
         self.dtype = check_float_dtype("dtype", dtype)
         self.rng = as_generator(rng)
         self._mask: Any = None
