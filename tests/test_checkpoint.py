@@ -352,7 +352,9 @@ def test_further_settings_are_compared_first(data, tmp_path):
 
 def test_without_resume_a_folder_with_a_run_is_refused(data, tmp_path):
     train(data, tmp_path)
-    with pytest.raises(CheckpointError, match="holds a run .*step-000000015.safetensors.*resume it, or choose another"):
+    with pytest.raises(
+        CheckpointError, match=r"holds a run .*step-000000015\.safetensors.*resume it, or choose another"
+    ):
         train(data, checkpoint=Checkpoint(tmp_path, resume=False))
 
 
@@ -371,7 +373,7 @@ def test_without_a_sound_one_the_run_is_refused(data, tmp_path):
         train(data, tmp_path, kill_at=7)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(CheckpointCorruptError, match="no checkpoint is sound: .*000006.*000005"):
+    with pytest.raises(CheckpointCorruptError, match=r"no checkpoint is sound: .*000006.*000005"):
         train(data, tmp_path)
 
 
@@ -413,7 +415,7 @@ def test_what_cannot_be_kept_is_named(data, tmp_path):
         def on_epoch(self, run):
             run.record["odd"] = object()
 
-    with pytest.raises(TypeError, match="a callback's record or state holds what no checkpoint can: .*object"):
+    with pytest.raises(TypeError, match=r"a callback's record or state holds what no checkpoint can: .*object"):
         train(data, tmp_path, callbacks=[Odd()], every_steps=100)
 
 

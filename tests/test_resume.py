@@ -76,9 +76,8 @@ def test_stopped_by_a_signal_and_resumed_the_files_are_the_same(tmp_path, flags,
     assert stopped.returncode == code, stopped.stderr
     newest = folder / f"step-{step:09d}.safetensors"
     assert stopped.stderr.startswith(f"train_mnist: {word}, kept in {newest}; to go on: python -m cnn_ext.train_mnist ")
-    assert stopped.stderr.count("\n") == 1 and stopped.stderr.rstrip().endswith(f"--threads 1 --resume '{folder}'"), (
-        again
-    )
+    assert stopped.stderr.count("\n") == 1
+    assert stopped.stderr.rstrip().endswith(f"--threads 1 --resume '{folder}'")
 
     resumed = run(*arguments, "--resume", folder)
     assert (resumed.returncode, resumed.stderr) == (0, "")
