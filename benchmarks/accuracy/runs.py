@@ -50,7 +50,7 @@ SECONDS = "--recipe fast --train-size 30000"
 TWO_EPOCHS = "--recipe fast --epochs 2"
 MINUTE = "--recipe fast --epochs 8 --lr 0.1 --label-smoothing 0.1"
 SMALL = "--recipe best --model small"
-FASHION = "--recipe best --augment RandomCrop:padding=2 RandomFlip"
+FASHION = "--recipe best --augment RandomCrop:padding=2 RandomFlip RandomErasing"
 
 TEN, FIVE, THREE = range(10), range(5), range(3)
 RUNS = {
