@@ -8,7 +8,7 @@ from ._machine import show_config
 from ._version import __version__
 from .averaging import WeightAverage
 from .batches import get_minibatches
-from .callbacks import Callback, EarlyStopping
+from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .checkpoint import Checkpoint
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
@@ -40,12 +40,14 @@ from .layers import (
     Standardize,
     Tanh,
 )
+from .logs import CsvLog, JsonLog
 from .loss import CrossEntropy, SoftmaxLoss, accuracy, softmax
 from .lr_range import LRRange, lr_find
 from .models import make_best_cnn, make_cifar10_cnn, make_mnist_cnn, make_small_cnn
 from .network import NeuralNet
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSProp
 from .pretrained import load_pretrained
+from .progress import Progress
 from .recipes import RECIPES, Recipe
 from .regularization import (
     delta_l1_regularization,
@@ -74,6 +76,7 @@ __all__ = [
     "CnnExtError",
     "Conv",
     "CrossEntropy",
+    "CsvLog",
     "DTypeError",
     "DataFormatError",
     "Dropout",
@@ -83,11 +86,13 @@ __all__ = [
     "FullyConnected",
     "GlobalAvgPool",
     "History",
+    "JsonLog",
     "LRRange",
     "Layer",
     "Maxpool",
     "NeuralNet",
     "NonFiniteError",
+    "Progress",
     "RMSProp",
     "ReLU",
     "Recipe",
@@ -96,6 +101,7 @@ __all__ = [
     "SoftmaxLoss",
     "Standardize",
     "Tanh",
+    "TrainingAccuracy",
     "UnsafePickleError",
     "View",
     "WeightAverage",

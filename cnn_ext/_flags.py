@@ -48,7 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--validation-size", type=count, metavar="N", help="hold back the last N training images and test on those")
     add("--early-stopping", type=count, metavar="N", help="stop after N epochs without gain on these, keep the best")
     add("--output", metavar="FILE", help="save the trained network here, as safetensors (it is not saved)")
-    add("--log", metavar="FILE", help="write the settings and each epoch here, as JSON lines (no log)")
+    add(
+        "--log",
+        metavar="FILE",
+        help="write settings and epochs here, as JSON lines, or *.csv: epochs (no log)",
+    )
     add("--checkpoint", metavar="FOLDER", help="keep the run here as it goes: killed, it can go on exactly")
     add("--resume", metavar="FOLDER", help="go on with the run kept here, if there is one, and keep it here")
     add("--checkpoint-every", type=count, metavar="STEPS", help="(after each epoch, and each minute)")

@@ -1,11 +1,9 @@
-"""Callbacks that tell how a run goes: on a terminal, as plain lines, and as a log."""
+"""A callback that tells on a terminal, or in plain lines, how a run goes."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from typing import IO, Any
+from typing import Any
 
 from .callbacks import Callback, Run
 
@@ -63,44 +61,3 @@ class Progress(Callback):
     def on_end(self, run: Run) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-class JsonLog(Callback):
-    """A file of JSON lines: the run's settings first, then one object an epoch, each flushed.
-
-    Parameters
-    ----------
-    path : path
-        Replaced when the run starts; where it goes on from a checkpoint, with the epochs before.
-    settings : dict
-        What goes into the first line as `{"run": settings}`.
-    tested : str
-        What the images are called that the network is evaluated on.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any], tested: str = "test") -> None:
-        self._path, self._settings, self._tested = path, settings, tested
-        self._file: IO[str] | None = None
-
-    def on_start(self, run: Run) -> None:
-        self._file = open(self._path, "w", encoding="utf-8")
-        self._write({"run": self._settings})
-        for record in run.history:
-            self._write_epoch(record)
-
-    def on_epoch(self, run: Run) -> None:
-        self._write_epoch(run.record)
-
-    def _write_epoch(self, record: dict[str, Any]) -> None:
-        names = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
-        kept = {name: record[name] for name in (*names, "seconds", "images_per_second") if name in record}
-        self._write({name.replace("validation", self._tested): value for name, value in kept.items()})
-
-    def on_end(self, run: Run) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def _write(self, record: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(record, allow_nan=False) + "\n")
-            self._file.flush()

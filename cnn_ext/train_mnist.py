@@ -22,9 +22,10 @@ from ._machine import describe_machine
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .datasets import mnist_parts
 from .errors import CheckpointError, DataFormatError, NonFiniteError
+from .logs import CsvLog, JsonLog
 from .network import NeuralNet
 from .pretrained import PRETRAINED, load_pretrained
-from .progress import JsonLog, Progress
+from .progress import Progress
 from .recipes import Recipe
 from .threads import set_num_threads
 
@@ -79,7 +80,9 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     if stopping is not None:
         callbacks.append(stopping)
     if args.log is not None:
-        callbacks.append(JsonLog(args.log, {**notes, "machine": describe_machine()}, tested))
+        as_table = args.log.endswith(".csv")
+        settings = {**notes, "machine": describe_machine()}
+        callbacks.append(CsvLog(args.log, tested) if as_table else JsonLog(args.log, settings, tested))
     if not args.quiet:
         callbacks.append(Progress(tested))
     if checkpoint is not None:

@@ -245,3 +245,22 @@ def test_solver_without_test_set(data, capsys):
     assert "Test" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="X_test and y_test must be given together"):
         cnn_ext.sgd(make_net(), *data, 10, 1, 0.02, X_test=data[0])
+
+
+def test_the_csv_log_has_a_line_an_epoch(data, tmp_path):
+    path = tmp_path / "run.csv"
+    log = cnn_ext.CsvLog(path, "held-out")
+    settings = {"optimizer": SGD(0.1), "epochs": 2, "batch_size": 10, "rng": 0}
+    history = fit(make_net(), *data, validation=data, validate_last_only=True, callbacks=[log], **settings)
+    names, first, second = path.read_text().splitlines()
+    assert names == "epoch,loss,running_accuracy,train_accuracy,held-out_accuracy,seconds,images_per_second"
+    for line, record, tested in [(first, history[0], ""), (second, history[1], history[-1]["validation_accuracy"])]:
+        values = line.split(",")
+        assert values[:5] == [
+            str(record["epoch"]),
+            repr(record["loss"]),
+            repr(record["running_accuracy"]),
+            "",
+            str(tested),
+        ]
+        assert float(values[5]) == record["seconds"]

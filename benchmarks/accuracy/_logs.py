@@ -21,7 +21,8 @@ from typing import Any
 from cnn_ext import Recipe
 from cnn_ext._machine import describe_machine
 from cnn_ext.datasets import mnist_parts
-from cnn_ext.progress import JsonLog, Progress
+from cnn_ext.logs import JsonLog
+from cnn_ext.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "benchmarks" / "logs" / "accuracy"

@@ -3,8 +3,8 @@
     python -m benchmarks.reliability.mutants [--python 150] [--c 60] [--seed 0] [--json FILE]
 
 Each mutant is one change in a copy of the package: a comparison, a sign, a bound, a condition, a number. Its module's
-tests are run; a mutant that they all pass survives, and is printed to be looked at. The changes are drawn at random from all
-that there are, the same for the same seed. Needs a compiler for --c, which builds the changed module anew each time.
+tests are run; a mutant that they all pass survives, and is printed to be looked at. The changes are drawn at random
+from all that there are, the same for the same seed. Needs a compiler for --c, which builds the changed module anew.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""Callbacks that write down how a run goes: as lines of JSON, or as a table of comma-separated values."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import IO, Any
+
+from .callbacks import Callback, Run
+
+MEASURED = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
+NAMES = (*MEASURED, "seconds", "images_per_second")
+
+
+class FileLog(Callback):
+    """What logs share: a file of rows, one an epoch, each flushed.
+
+    Parameters
+    ----------
+    path : path
+        Replaced when the run starts; where it goes on from a checkpoint, by a file with the epochs before.
+    tested : str
+        What the images are called that the network is evaluated on: "test" gives `test_accuracy`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], tested: str = "test") -> None:
+        self._path, self._tested = path, tested
+        self._file: IO[str] | None = None
+
+    def on_start(self, run: Run) -> None:
+        self._file = open(self._path, "w", encoding="utf-8")
+        self._write(self._first_line())
+        for record in run.history:
+            self._write_epoch(record)
+
+    def on_epoch(self, run: Run) -> None:
+        self._write_epoch(run.record)
+
+    def on_end(self, run: Run) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _name(self, name: str) -> str:
+        return name.replace("validation", self._tested)
+
+    def _write_epoch(self, record: dict[str, Any]) -> None:
+        self._write(self._line({self._name(name): record[name] for name in NAMES if name in record}))
+
+    def _write(self, line: str) -> None:
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def _first_line(self) -> str:
+        raise NotImplementedError
+
+    def _line(self, values: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class JsonLog(FileLog):
+    """A file of JSON lines: the run's settings first, as `{"run": settings}`, then one object an epoch.
+
+    Parameters
+    ----------
+    path : path
+        Replaced when the run starts; where it goes on from a checkpoint, by a file with the epochs before.
+    settings : dict
+        Anything JSON can hold.
+    tested : str
+        What the images are called that the network is evaluated on: "test" gives `test_accuracy`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any], tested: str = "test") -> None:
+        super().__init__(path, tested)
+        self._settings = settings
+
+    def _first_line(self) -> str:
+        return json.dumps({"run": self._settings}, allow_nan=False)
+
+    def _line(self, values: dict[str, Any]) -> str:
+        return json.dumps(values, allow_nan=False)
+
+
+class CsvLog(FileLog):
+    """A table of comma-separated values: a line of names, then one line an epoch; what was not measured is empty.
+
+    For the parameters see `FileLog`.
+    """
+
+    def _first_line(self) -> str:
+        return ",".join(map(self._name, NAMES))
+
+    def _line(self, values: dict[str, Any]) -> str:
+        return ",".join(repr(values[name]) if name in values else "" for name in map(self._name, NAMES))
