@@ -6,6 +6,7 @@ Each checkpoint is one file as `model_file` writes it, sealed and replaced as a 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import warnings
@@ -19,6 +20,7 @@ from .layers.base import Array
 from .model_file import ModelFile, read_model, write_model
 from .saving import check_notes
 
+LOGGER = logging.getLogger("cnn_ext")
 NAME = re.compile(r"step-(\d{9,})\.safetensors")
 GENERATIONS = 2
 
@@ -169,6 +171,7 @@ class Checkpoint:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
             return
         self.latest = path
+        LOGGER.debug("checkpoint written: %s", path)
         for older in self._paths()[GENERATIONS:]:
             with contextlib.suppress(OSError):
                 older.unlink()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from .checkpoint import Checkpoint
+from .checkpoint import LOGGER, Checkpoint
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
 from .layers.base import Array
@@ -67,6 +67,7 @@ class Keeper:
             self._check_settings(self._found["settings"])
             self._state.restore(self._found["state"], self._arrays)
         checkpoint.resumed_from = checkpoint.latest
+        LOGGER.info("going on from %s", checkpoint.latest)
         checkpoint.found_complete = self._state.is_complete()
         self._step = self._state.run.step
 

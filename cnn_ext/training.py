@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -30,6 +31,7 @@ from .run_settings import describe_run
 from .run_state import RunState, Tally
 from .schedules import Schedule, constant
 
+LOGGER = logging.getLogger("cnn_ext")
 AUGMENTING_THREADS = 1
 """Enough for a network that takes longer over an image than its augmentation does; two cores have no more to give."""
 
@@ -163,6 +165,7 @@ def fit(
                 for callback in callbacks:
                     callback.on_epoch(run)
             history.append(run.record)
+            LOGGER.info("epoch %d of %d: %s", run.epoch, epochs, run.record)
             state.tally = Tally()
             keeper.after_epoch()
         if averaged is not None:

@@ -1,6 +1,7 @@
 """Checkpoints through `fit`: a run that goes on is the run that never stopped, to the bit, or is refused."""
 
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -500,3 +501,15 @@ def test_bad_arguments(arguments, kind, message):
 def test_fit_takes_a_checkpoint_or_a_path(data):
     with pytest.raises(DTypeError, match="checkpoint must be a Checkpoint or a path, got int"):
         train(data, checkpoint=3)
+
+
+def test_the_library_logs_and_configures_nothing(data, tmp_path, caplog):
+    assert logging.getLogger("cnn_ext").handlers == [] and logging.getLogger("cnn_ext").level == logging.NOTSET
+    with caplog.at_level("DEBUG", "cnn_ext"):
+        train(data, checkpoint=tmp_path)
+        train(data, checkpoint=tmp_path)
+    assert {record.name for record in caplog.records} == {"cnn_ext"}
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].startswith("epoch 1 of 3: {'epoch': 1, 'loss': ")
+    assert messages[1] == f"checkpoint written: {tmp_path / 'step-000000005.safetensors'}"
+    assert messages[-1] == f"going on from {tmp_path / 'step-000000015.safetensors'}"
