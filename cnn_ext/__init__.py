@@ -12,6 +12,7 @@ from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .checkpoint import Checkpoint
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
+from .distributed import DataParallel
 from .ensemble import Ensemble
 from .errors import (
     CheckpointCorruptError,
@@ -79,6 +80,7 @@ __all__ = [
     "CsvLog",
     "DTypeError",
     "DataFormatError",
+    "DataParallel",
     "Dropout",
     "EarlyStopping",
     "Ensemble",

@@ -23,14 +23,20 @@ class Interruption:
     signal before gets it (KeyboardInterrupt, or the end of the process). A second signal is not held back. In another
     thread than the main one, where Python handles no signals, nothing is held back and nothing is ever pending.
 
+    Parameters
+    ----------
+    ignore : bool
+        Let the signals pass instead: for a process that another one ends.
+
     Attributes
     ----------
     pending : int or None
         The signal that came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ignore: bool = False) -> None:
         self.pending: int | None = None
+        self._action: Any = signal.SIG_IGN if ignore else self._note
         self._handlers: dict[int, Any] = {}
         self._may_break_off = False
 
@@ -39,7 +45,7 @@ class Interruption:
             for number in SIGNALS:
                 handler = signal.getsignal(number)
                 if handler not in (None, signal.SIG_IGN):  # not Python's to change; not wanted, as after nohup
-                    self._handlers[number] = signal.signal(number, self._note)
+                    self._handlers[number] = signal.signal(number, self._action)
         return self
 
     def __exit__(self, *_: Any) -> None:

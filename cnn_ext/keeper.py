@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from .checkpoint import LOGGER, Checkpoint
+from .distributed import DataParallel
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
 from .layers.base import Array
@@ -23,18 +24,24 @@ SHOWN = 8
 
 
 class Keeper:
-    """Keeps a run at work by its `Checkpoint`: a context around the training; without a checkpoint it does nothing."""
+    """Keeps a run at work by its `Checkpoint`: a context around the training; without a checkpoint it does nothing.
 
-    def __init__(self, checkpoint: Checkpoint | None, state: RunState) -> None:
-        self._checkpoint, self._state = checkpoint, state
-        self._interruption = Interruption()
+    Of the processes of a parallel run the first one keeps it, and tells the others where it stands. It alone acts on
+    signals, and ends the others with itself.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, state: RunState, parallel: DataParallel | None = None) -> None:
+        is_first = parallel is None or parallel.rank == 0
+        self._checkpoint, self._state, self._parallel = checkpoint if is_first else None, state, parallel
+        self._interruption = Interruption(ignore=not is_first)
+        self._acts_on_signals = not is_first or checkpoint is not None
         self._settings: dict[str, Any] = {}
         self._found: dict[str, Any] = {}
         self._arrays: dict[str, Array] = {}
         self._step, self._time = 0, time.monotonic()
 
     def __enter__(self) -> Keeper:
-        if self._checkpoint is not None:
+        if self._acts_on_signals:
             self._interruption.__enter__()
         return self
 
@@ -51,9 +58,26 @@ class Keeper:
         OSError
             The folder cannot be read or written.
         """
-        if (checkpoint := self._checkpoint) is None:
+        now = json.loads(json.dumps(settings))
+        if self._parallel is not None:
+            _check_alike(self._parallel.gather(now))
+        if self._checkpoint is not None:
+            self._settings = {"settings": self._checkpoint.settings, "run": now}
+            self._look(self._checkpoint)
+        if self._parallel is not None:
+            self._found, self._arrays = self._parallel.broadcast((self._found, self._arrays))
+        if not self._found:
             return
-        self._settings = {"settings": checkpoint.settings, "run": json.loads(json.dumps(settings))}
+        with self._reading():
+            self._state.restore(self._found["state"], self._arrays)
+        self._step = self._state.run.step
+        if self._checkpoint is not None:
+            self._checkpoint.resumed_from = self._checkpoint.latest
+            self._checkpoint.found_complete = self._state.is_complete()
+            LOGGER.info("going on from %s", self._checkpoint.latest)
+
+    def _look(self, checkpoint: Checkpoint) -> None:
+        """Find the newest checkpoint, and check that it is of the run of now."""
         checkpoint.prepare()
         file = checkpoint.load()
         if file is None:
@@ -62,14 +86,9 @@ class Keeper:
             raise CheckpointError(
                 f"{checkpoint.folder} holds a run ({checkpoint.latest}): resume it, or choose another folder"
             )
-        self._found, self._arrays = file.architecture["checkpoint"], file.tensors
         with self._reading():
+            self._found, self._arrays = file.architecture["checkpoint"], file.tensors
             self._check_settings(self._found["settings"])
-            self._state.restore(self._found["state"], self._arrays)
-        checkpoint.resumed_from = checkpoint.latest
-        LOGGER.info("going on from %s", checkpoint.latest)
-        checkpoint.found_complete = self._state.is_complete()
-        self._step = self._state.run.step
 
     def give_back_to_callbacks(self) -> None:
         """Set the callbacks to where they stood; after their `on_start`."""
@@ -142,3 +161,10 @@ class Keeper:
             raise CheckpointMismatchError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CheckpointMismatchError(f"{path} describes no run of this version: {error!r}") from error
+
+
+def _check_alike(settings: list[dict[str, Any]]) -> None:
+    """Raise if the processes are not about to train the same; then all of them raise."""
+    for rank, theirs in enumerate(settings):
+        if found := list(differences(settings[0], theirs)):
+            raise ValueError(f"process {rank} is to train something else than process 0: {'; '.join(found[:SHOWN])}")

@@ -132,9 +132,10 @@ class CrossEntropy:
         """
         return _cross_entropy("scores", scores, y, self.label_smoothing, self.class_weight, sample_weight)
 
-    def total_weight(self, y: Array) -> float:
-        """Return what rows of these classes count together: the mean over parts is weighted by it."""
-        return float(len(y)) if self.class_weight is None else float(self.class_weight[y].sum())
+    def total_weight(self, y: Array, sample_weight: Array | None = None) -> float:
+        """Return what rows of these classes and weights count together: the mean over parts is weighted by it."""
+        rows = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return float(rows.sum() if self.class_weight is None else (rows * self.class_weight[y]).sum())
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON can hold them."""

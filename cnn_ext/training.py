@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .batches import Minibatches, as_indexable, get_minibatches
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, as_checkpoint
 from .clipping import clip_gradients
+from .distributed import DataParallel
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
 from .keeper import Keeper
@@ -69,6 +71,7 @@ def fit(
     max_norm: float | None = None,
     average: float | None = None,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    parallel: DataParallel | None = None,
 ) -> History:
     """Train `net` in place.
 
@@ -107,6 +110,8 @@ def fit(
     checkpoint : Checkpoint or path, optional
         Where the run is kept, and goes on from if it was kept there before: `net`, `optimizer`, `rng` and the callbacks
         are then set to where they stood.
+    parallel : DataParallel, optional
+        Processes that share each batch, all of which call `fit`; only process 0 keeps a `checkpoint`.
 
     Returns
     -------
@@ -137,16 +142,22 @@ def fit(
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
     _check_last_batch(net, len(X), batch_size)
+    train_step: Any = net.train_step
+    if parallel is not None:
+        parallel.start_alike(net)
+        train_step = partial(parallel.train_step, net)
     averaged = None if average is None else WeightAverage(net, average)
     history = History()
     run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size, history=history)
     state = RunState(run, generator, averaged, callbacks)
     with (
-        Keeper(checkpoint if checkpoint is None else as_checkpoint(checkpoint), state) as keeper,
+        Keeper(checkpoint if checkpoint is None else as_checkpoint(checkpoint), state, parallel) as keeper,
         ExitStack() as at_end,
     ):
-        if checkpoint is not None:
-            keeper.find(describe_run(run, X, y, sample_weight, schedule, augment, max_norm, average, rng))
+        if checkpoint is not None or parallel is not None:
+            chunk_size = None if parallel is None else parallel.chunk_size
+            described = describe_run(run, X, y, sample_weight, schedule, augment, max_norm, average, rng)
+            keeper.find({**described, "chunk_size": chunk_size})
         for callback in callbacks:
             at_end.callback(callback.on_end, run)
             callback.on_start(run)
@@ -157,7 +168,7 @@ def fit(
                 seeds = None if augment is None else generator.integers(2**63, size=len(batches)).tolist()
             n_done = len(batches) if run.stop else len(state.tally.losses)
             with _augmented(batches.after(n_done), augment, seeds and seeds[n_done:]) as prepared:
-                _epoch(state, keeper, prepared, schedule, max_norm)
+                _epoch(state, keeper, prepared, train_step, schedule, max_norm)
             run.record = state.tally.record(run.epoch)
             with keeper.evaluating() as may_be_broken_off, _average_in_place(averaged), may_be_broken_off:
                 if validation is not None and (run.is_last_epoch() or not validate_last_only):
@@ -186,13 +197,19 @@ def _check_last_batch(net: NeuralNet, n_images: int, batch_size: int) -> None:
 
 
 def _epoch(
-    state: RunState, keeper: Keeper, batches: Iterable[tuple[Array, ...]], schedule: Schedule, max_norm: float | None
+    state: RunState,
+    keeper: Keeper,
+    batches: Iterable[tuple[Array, ...]],
+    train_step: Any,
+    schedule: Schedule,
+    max_norm: float | None,
 ) -> None:
     """Take a step a batch, until there are no more or a callback stops the run."""
     run, tally = state.run, state.tally
     began = time.perf_counter() - tally.seconds
-    for X, y, *weights in batches:
-        _step(run, X, y, weights, schedule(run.step), max_norm)
+    for batch in batches:
+        _step(run, train_step, batch, schedule(run.step), max_norm)
+        y = batch[1]
         tally.losses.append(run.loss)
         tally.n_right += int(np.count_nonzero(run.net.scores.argmax(axis=1) == y))
         tally.n_seen += len(y)
@@ -229,11 +246,11 @@ def _average_in_place(averaged: WeightAverage | None) -> Iterator[None]:
         averaged.swap()
 
 
-def _step(run: Run, X: Array, y: Array, weights: Sequence[Array], factor: float, max_norm: float | None) -> None:
+def _step(run: Run, train_step: Any, batch: tuple[Array, ...], factor: float, max_norm: float | None) -> None:
     """Take one step, or raise and leave the parameters as they are."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found and named below
-            loss, grads = run.net.train_step(X, y, *weights)
+            loss, grads = train_step(*batch)
     except NonFiniteError as error:
         raise NonFiniteError(f"step {run.step + 1}: {error}") from error
     if not np.isfinite(loss):

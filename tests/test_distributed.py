@@ -1,0 +1,166 @@
+"""Training over MPI: the same bits for any number of processes, and one process's error is everybody's end."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_ext import SGD, FullyConnected, NeuralNet, ReLU, fit
+from cnn_ext.distributed import DataParallel, chunk_bounds, halves, nodes_inside, tree_sum
+
+SCRIPT = """
+import hashlib, sys
+import numpy as np
+from cnn_ext import *
+from cnn_ext.augmentation import RandomAffine
+from cnn_ext.layers.base import arrays_of
+
+set_num_threads(1)
+parallel = DataParallel(chunk_size=4)
+what, folder = sys.argv[1], sys.argv[2]
+rng = np.random.default_rng(3)
+X, y = rng.random((47, 1, 8, 8), np.float32), rng.integers(0, 3, 47)
+
+class FailAt(Callback):
+    def on_step(self, run):
+        if run.step == 7 and parallel.rank == parallel.size - 1 and what == "fails":
+            raise RuntimeError(f"process {parallel.rank} has had enough")
+        if run.step == 7 and parallel.rank == 0 and what == "stops":
+            raise KeyboardInterrupt
+
+weights = np.random.default_rng(parallel.rank)  # only those of process 0 count
+net = NeuralNet([
+    Conv((1, 8, 8), 4, 3, 3, stride=1, padding=1, rng=weights), BatchNorm((4, 8, 8)), ReLU(), Maxpool((4, 8, 8), 2, 2),
+    Flatten(), Dropout(0.7, rng=1), FullyConnected(64, 3, rng=weights),
+], CrossEntropy(0.1, [1.0, 2.0, 0.5]))
+optimizer = SGD(0.1, 0.9, True)
+if what == "differs" and parallel.rank == 1:
+    y[0] = (y[0] + 1) % 3
+history = fit(
+    net, X, y, optimizer=optimizer, epochs=3, batch_size=13, rng=5, sample_weight=np.linspace(0.5, 2, 47), average=0.8,
+    augment=RandomAffine(10, 1, 0.1), validation=(X, y), callbacks=[EarlyStopping(patience=3), FailAt()],
+    checkpoint=None if folder == "-" else Checkpoint(folder, every_steps=2), parallel=parallel,
+)
+digest = hashlib.sha256()
+for array in [*arrays_of(net.layers), *optimizer.state["velocity"]]:
+    digest.update(array.tobytes())
+digest.update(repr([net.layers[5].rng.bit_generator.state, [(r["loss"], r["running_accuracy"]) for r in history]]).encode())
+digests, here = parallel.gather(digest.hexdigest()), parallel.processes_here()
+if parallel.rank == 0:
+    print(parallel.size, len(set(digests)), digests[0], len(history), here)
+"""
+
+
+def mpiexec():
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
+
+
+needs_mpi = pytest.mark.skipif(mpiexec() is None, reason="there is no mpiexec: pip install 'cnn_ext[mpi]' mpich")
+
+
+def run(n, what="runs", folder="-"):
+    pytest.importorskip("mpi4py")
+    command = [mpiexec(), "-n", str(n), sys.executable, "-m", "mpi4py", "-c", SCRIPT, what, str(folder)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONWARNINGS": ""}
+    )
+    return result
+
+
+def digest_of(result):
+    assert result.returncode == 0, result.stderr
+    size, n_digests, digest, n_epochs, here = result.stdout.split()
+    assert (n_digests, n_epochs, here) == ("1", "3", size)  # all processes end alike, on one machine
+    return digest
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return digest_of(run(1))
+
+
+@needs_mpi
+@pytest.mark.parametrize("n", [2, 3, 4])  # batches of 13, the last of 8: three chunks, or two: one of four has none
+def test_the_bits_do_not_depend_on_the_number_of_processes(whole, n):
+    assert digest_of(run(n)) == whole
+
+
+@needs_mpi
+def test_a_run_stopped_under_one_number_goes_on_under_another(whole, tmp_path):
+    assert run(2, "stops", tmp_path).returncode != 0
+    assert sorted(os.listdir(tmp_path)) == ["step-000000004.safetensors", "step-000000006.safetensors"]
+    assert digest_of(run(3, "runs", tmp_path)) == whole
+
+
+@needs_mpi
+def test_a_failing_process_ends_all_with_its_error():
+    result = run(3, "fails")
+    assert result.returncode != 0 and "RuntimeError: process 2 has had enough" in result.stderr
+
+
+@needs_mpi
+def test_processes_with_other_data_are_told():
+    result = run(2, "differs")
+    assert result.returncode != 0
+    assert "ValueError: process 1 is to train something else than process 0: labels: " in result.stderr
+
+
+@needs_mpi
+def test_one_process_computes_what_a_plain_run_does(rng):
+    pytest.importorskip("mpi4py")
+    X, y = rng.random((40, 6)).astype(np.float64), rng.integers(0, 3, 40)
+
+    def trained(parallel):
+        layers = [FullyConnected(6, 8, dtype=np.float64, rng=0), ReLU(), FullyConnected(8, 3, dtype=np.float64, rng=1)]
+        net = NeuralNet(layers)
+        history = fit(net, X, y, optimizer=SGD(0.1, 0.9), epochs=2, batch_size=15, rng=0, parallel=parallel)
+        return [*net.named_params().values(), np.array(history.loss), np.array(history.running_accuracy)]
+
+    # Chunks are summed in another order: roundings of float64, a few steps long.
+    for a, b in zip(trained(DataParallel(chunk_size=4)), trained(None), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("n, bounds", [(1, [0, 1]), (15, [0, 15]), (16, [0, 16]), (50, [0, 16, 32, 50])])
+def test_chunks_of_sixteen(n, bounds):
+    assert chunk_bounds(n, 16) == bounds
+
+
+@pytest.mark.parametrize("n", range(1, 20))
+def test_nodes_of_any_parts_sum_up_along_the_same_tree(rng, n):
+    values = rng.standard_normal(n).astype(np.float32)
+
+    def summed(node):
+        if node[1] - node[0] == 1:
+            return values[node[0]]
+        left, right = halves(node)
+        assert left[0] < left[1] == right[0] < right[1]
+        return summed(left) + summed(right)
+
+    for size in range(1, 9):
+        known = {}
+        for rank in range(size):
+            part = (rank * n // size, (rank + 1) * n // size)
+            nodes = nodes_inside((0, n), part)
+            assert [chunk for a, b in nodes for chunk in range(a, b)] == list(range(*part))
+            known.update({node: summed(node) for node in nodes})
+        assert tree_sum((0, n), known) == summed((0, n))
+
+
+def test_without_mpi4py_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(ImportError, match=r"DataParallel needs MPI: pip install 'cnn_ext\[mpi\]'"):
+        DataParallel()
+
+
+@needs_mpi
+@pytest.mark.parametrize("arguments, message", [({"chunk_size": 0}, "chunk_size"), ({"comm": 3}, "comm must be a")])
+def test_bad_arguments(arguments, message):
+    pytest.importorskip("mpi4py")
+    with pytest.raises((TypeError, ValueError), match=message):
+        DataParallel(**arguments)
