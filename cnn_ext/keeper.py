@@ -58,7 +58,8 @@ class Keeper:
         OSError
             The folder cannot be read or written.
         """
-        now = json.loads(json.dumps(settings))
+        # What JSON cannot hold, in an optimizer of one's own say, is told by the name of its class.
+        now = json.loads(json.dumps(settings, default=lambda value: type(value).__qualname__))
         if self._parallel is not None:
             _check_alike(self._parallel.gather(now))
         if self._checkpoint is not None:
