@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -13,23 +15,41 @@ from .errors import DTypeError, ShapeError
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+def check_int(name: str, value: Any, minimum: int, maximum: int | None = sys.maxsize) -> int:
     """Return `value` as an int; bools, floats and strings are a DTypeError, out of range a ValueError."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise DTypeError(f"{name} must be an int, got {type(value).__name__}")
     value = int(value)
     if value < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {value}")
+        raise ValueError(f"{name} must be >= {minimum}, got {_shown(value)}")
     if maximum is not None and value > maximum:
-        raise ValueError(f"{name} must be <= {maximum}, got {value}")
+        raise ValueError(f"{name} must be <= {maximum}, got {_shown(value)}")
     return value
 
 
+def _shown(value: int) -> str:
+    """Return an int as a message shows it; Python itself refuses to write out the longest."""
+    return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
+
+
 def check_bool(name: str, value: Any) -> bool:
-    """Return `value` as a bool; anything but a bool is a DTypeError."""
+    """Return `value` as a bool; anything else is a DTypeError, so that "no" does not mean yes."""
     if not isinstance(value, (bool, np.bool_)):
         raise DTypeError(f"{name} must be a bool, got {type(value).__name__}")
     return bool(value)
+
+
+def check_instance(name: str, value: Any, kind: type) -> None:
+    """Raise DTypeError if `value` is not a `kind`."""
+    if not isinstance(value, kind):
+        raise DTypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
+
+
+def as_list(name: str, value: Any) -> list[Any]:
+    """Return what `value` holds as a list; a DTypeError if it is text or holds nothing one by one."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
+        raise DTypeError(f"{name} must be a list or tuple, got {type(value).__name__}")
+    return list(value)
 
 
 def check_real(name: str, value: Any, interval: str) -> float:
@@ -64,11 +84,11 @@ def is_inside(value: float, interval: str) -> bool:
 def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """Return `dtype` as float32 or float64 in native byte order, or raise DTypeError."""
     try:
-        found = np.dtype(dtype)
+        found = np.dtype("O" if dtype is None else dtype)  # to NumPy, None means float64
     except (TypeError, ValueError, SyntaxError) as error:  # NumPy parses text: "(2,3" is a SyntaxError
         raise DTypeError(f"{name} must be float32 or float64, got {dtype!r}") from error
     if found not in FLOAT_DTYPES:
-        raise DTypeError(f"{name} must be float32 or float64, got {found}")
+        raise DTypeError(f"{name} must be float32 or float64, got {dtype if dtype is None else found}")
     return found
 
 
@@ -77,7 +97,24 @@ def check_image_shape(name: str, shape: Any) -> tuple[int, int, int]:
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
         raise ShapeError(f"{name} must be a tuple (C, H, W), got {shape!r}")
     channels, height, width = (check_int(f"{name}[{axis}]", size, 1) for axis, size in enumerate(shape))
+    check_countable(name, (channels, height, width))
     return channels, height, width
+
+
+def check_countable(name: str, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError if an array of `shape` would have more bytes than a machine word counts."""
+    if 8 * math.prod(shape) > sys.maxsize:
+        raise ShapeError(f"{name} {shape} makes more numbers than can be counted")
+
+
+def as_array(name: str, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return `x` as an array; ragged lists are a ShapeError, masked arrays, whose mask would be lost, a DTypeError."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise DTypeError(f"{name} must be a plain numpy.ndarray, got a masked array")
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ShapeError(f"{name} must be an array, got a {type(x).__name__} that makes none: {error}") from error
 
 
 def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
@@ -91,4 +128,14 @@ def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, n
     if ndim is not None and x.ndim != ndim:
         axes = {4: " (N, C, H, W)", 2: " (rows, columns)"}.get(ndim, "")
         raise ShapeError(f"{name} must be {ndim}-D{axes}, got {x.ndim}-D {x.shape}")
-    return x
+    return x.view(np.ndarray)  # not a subclass: a matrix stays 2-D however it is reshaped
+
+
+def check_apart(arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
+    """Raise ValueError if two of the arrays, which are given by name, share memory."""
+    seen: list[tuple[str, np.ndarray[Any, np.dtype[Any]]]] = []
+    for name, array in arrays.items():
+        for other_name, other in seen:
+            if np.may_share_memory(array, other) and np.shares_memory(array, other):
+                raise ValueError(f"{other_name} and {name} share memory: each must have its own")
+        seen.append((name, array))

@@ -64,8 +64,9 @@ def check_windows(x_shape: Any, window: dict[str, Any], padding: Any, stride: An
     n_images, n_channels, height, width = map(int, x_shape)
     h_out, w_out = window_counts((height, width), (sizes[0], sizes[-1]), padding, stride)
     windows = Windows(n_images, n_channels, height, width, sizes[0], sizes[-1], padding, stride, h_out, w_out)
+    padded = (n_images, n_channels, height + 2 * padding, width + 2 * padding)
     largest = (
-        max(math.prod(max(size, 1) for size in shape) for shape in (windows.x_shape, windows.columns_shape))
+        max(math.prod(max(size, 1) for size in shape) for shape in (windows.x_shape, padded, windows.columns_shape))
         + max(height, width)
         + 2 * padding
     )
@@ -108,6 +109,8 @@ def check_columns(cols_shape: tuple[int, ...], windows: Windows) -> None:
 
 def check_argmax(argmax: Any, dout_shape: tuple[int, ...], windows: Windows) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Return `argmax` as intp after checking its dtype, its shape, that of `dout`, and its range."""
+    if isinstance(argmax, np.ma.MaskedArray):
+        raise DTypeError("argmax must be a plain numpy.ndarray, got a masked array")
     if not isinstance(argmax, np.ndarray) or argmax.dtype.kind not in "iu":
         found = argmax.dtype if isinstance(argmax, np.ndarray) else type(argmax).__name__
         raise DTypeError(f"argmax must be a numpy.ndarray of integers, got {found}")
@@ -122,23 +125,36 @@ def check_argmax(argmax: Any, dout_shape: tuple[int, ...], windows: Windows) -> 
     return argmax.astype(np.intp, copy=False)
 
 
-def check_convolution(x: Any, w: Any, b: Any, padding: Any, stride: Any) -> Windows:
-    """Return the geometry of a convolution after checking images, filters and (unless it is None) biases."""
+def check_convolution(x: Any, w: Any, padding: Any, stride: Any) -> Windows:
+    """Return the geometry of a convolution after checking images and filters."""
     x, w = check_array("x", x, 4), check_array("w", w, 4)
     windows = check_windows(x.shape, {"h_filter": w.shape[2], "w_filter": w.shape[3]}, padding, stride)
     if len(w) == 0:
         raise ShapeError(f"w must hold at least one filter, got shape {w.shape}")
     if w.shape[1] != x.shape[1]:
         raise ShapeError(f"w must have the {x.shape[1]} channels of x, got shape {w.shape}")
-    arrays = {"x": x}
-    if b is not None:
-        arrays["b"] = check_array("b", b, 1)
-        if b.shape != (len(w),):
-            raise ShapeError(f"b must have shape ({len(w)},), got {b.shape}")
-    for name, array in arrays.items():
-        if array.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
-            raise DTypeError(f"{name} must have the dtype of w, {w.dtype}, got {array.dtype}")
+    _check_dtype_of_filters("x", x, w)
     return windows
+
+
+def check_biases(b: Any, w: Any) -> None:
+    """Refuse biases that do not fit the checked filters `w`."""
+    if check_array("b", b, 1).shape != (len(w),):
+        raise ShapeError(f"b must have shape ({len(w)},), got {b.shape}")
+    _check_dtype_of_filters("b", b, w)
+
+
+def check_convolved_gradient(dout: Any, w: Any, windows: Windows) -> None:
+    """Refuse gradients that do not fit the results of the checked filters `w`."""
+    wanted = (windows.n_images, len(w), windows.h_out, windows.w_out)
+    if check_array("dout", dout, 4).shape != wanted:
+        raise ShapeError(f"dout must have shape {wanted}, got {dout.shape}")
+    _check_dtype_of_filters("dout", dout, w)
+
+
+def _check_dtype_of_filters(name: str, array: Any, w: Any) -> None:
+    if array.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
+        raise DTypeError(f"{name} must have the dtype of w, {w.dtype}, got {array.dtype}")
 
 
 def winograd_tile(windows: Windows) -> int:
@@ -149,9 +165,9 @@ def winograd_tile(windows: Windows) -> int:
     return side + TILE_RESULTS - 1
 
 
-def check_winograd(x: Any, w: Any, b: Any, padding: Any) -> Windows:
+def check_winograd(x: Any, w: Any, padding: Any) -> Windows:
     """Return the geometry of a convolution by Winograd's method after checking it as `check_convolution` does."""
-    windows = check_convolution(x, w, b, padding, 1)
+    windows = check_convolution(x, w, padding, 1)
     sides = (windows.h_window, windows.w_window)
     if sides[0] != sides[1] or sides[0] not in WINOGRAD_SIDES:
         raise ShapeError(f"w must hold filters of 3 x 3 or 5 x 5, got {sides[0]} x {sides[1]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._checks import check_real
+from .errors import DTypeError
 from .layers.base import arrays_of
 from .passes import lerp
 
@@ -41,6 +42,8 @@ class WeightAverage:
 
     def __init__(self, net: NeuralNet, decay: float) -> None:
         self.decay = check_real("decay", decay, "[0, 1)")
+        if not hasattr(net, "layers"):
+            raise DTypeError(f"net must be a NeuralNet, got {type(net).__name__}")
         self.steps = 0
         self._net = net
         self.arrays = [array.copy() for array in arrays_of(net.layers)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_int
+from ._checks import as_array, check_bool, check_int
 from .errors import ShapeError
 from .initializers import RngLike, as_generator
 from .layers.base import Array
@@ -48,9 +48,19 @@ class Minibatches(Sequence[tuple[Array, ...]]):
         return Minibatches(X, y, self._size, self._order[n * self._size :], *weights)
 
 
-def as_indexable(X: Any) -> Any:
+def as_indexable(name: str, X: Any) -> Any:
     """Return arrays, and what reads like one (`ScaledImages`), as they are; lists and buffers as arrays."""
-    return X if hasattr(X, "dtype") else np.asarray(X)
+    X = X if hasattr(X, "dtype") else as_array(name, X)
+    if getattr(X, "ndim", 1) == 0:
+        raise ShapeError(f"{name} must hold an entry an image, got a single {X.dtype}")
+    return X
+
+
+def check_lengths(X: Any, y: Any) -> int:
+    """Return the number of images if there are as many labels, else raise."""
+    if len(X) != len(y):
+        raise ShapeError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+    return len(X)
 
 
 def get_minibatches(
@@ -89,11 +99,11 @@ def get_minibatches(
         `minibatch_size` that is not an int >= 1.
     """
     minibatch_size = check_int("minibatch_size", minibatch_size, 1)
-    X, y = as_indexable(X), np.asarray(y)
-    if len(X) != len(y):
-        raise ShapeError(f"X and y must have the same length, got {len(X)} and {len(y)}")
+    shuffle = check_bool("shuffle", shuffle)
+    X, y = as_indexable("X", X), as_indexable("y", as_array("y", y))
+    check_lengths(X, y)
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight)
+        sample_weight = as_array("sample_weight", sample_weight)
         if sample_weight.shape != (len(X),):
             raise ShapeError(f"sample_weight must have shape ({len(X)},), got {sample_weight.shape}")
     order = as_generator(rng).permutation(len(X)) if shuffle else np.arange(len(X))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._checks import check_array, check_real
+from ._checks import as_list, check_apart, check_array, check_real
 from .layers.base import Array
 from .passes import sum_of_squares
 
@@ -35,16 +35,19 @@ def clip_gradients(grads: Sequence[Array], max_norm: float) -> float:
     DTypeError
         A gradient that is not a float array; `max_norm` not a number.
     ValueError
-        `max_norm` out of range; a read-only gradient. No gradient is changed then.
+        `max_norm` out of range; a read-only gradient; gradients that share memory. No gradient is changed then.
 
     References
     ----------
     Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML 2013.
     """
     max_norm = check_real("max_norm", max_norm, "(0, inf)")
-    for index, grad in enumerate(grads):
-        if not check_array(f"grads[{index}]", grad).flags.writeable:
-            raise ValueError(f"grads[{index}] is read-only and cannot be scaled")
+    named = {f"grads[{i}]": check_array(f"grads[{i}]", grad) for i, grad in enumerate(as_list("grads", grads))}
+    for name, grad in named.items():
+        if not grad.flags.writeable:
+            raise ValueError(f"{name} is read-only and cannot be scaled")
+    check_apart(named)
+    grads = list(named.values())
     norm = math.sqrt(sum(map(sum_of_squares, grads)))
     if math.isinf(norm):
         norm = _norm_of_large(grads)

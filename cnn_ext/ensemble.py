@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import as_list, check_instance
 from .batches import as_indexable
-from .errors import ShapeError
+from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array
 from .loss import accuracy, check_labels
 from .network import INFERENCE_CHUNK, NeuralNet
+from .passes import all_finite
 
 
 class Ensemble:
@@ -29,6 +31,8 @@ class Ensemble:
     ------
     ValueError
         No networks.
+    DTypeError
+        Something other than networks, or than callable views.
 
     References
     ----------
@@ -37,10 +41,15 @@ class Ensemble:
     """
 
     def __init__(self, nets: Sequence[NeuralNet], views: Sequence[Callable[[Array], Array]] = ()) -> None:
-        self.nets = tuple(nets)
-        self.views = tuple(views)
+        self.nets = tuple(as_list("nets", nets))
+        self.views = tuple(as_list("views", views))
         if not self.nets:
             raise ValueError("nets must hold at least one network, got none")
+        for i, net in enumerate(self.nets):
+            check_instance(f"nets[{i}]", net, NeuralNet)
+        for i, view in enumerate(self.views):
+            if not callable(view):
+                raise DTypeError(f"views[{i}] must be callable, got {type(view).__name__}")
 
     def predict_proba(self, X: Any) -> Array:
         """Return the mean probability of each class, shape (N, classes), in float64.
@@ -50,7 +59,7 @@ class Ensemble:
         ShapeError
             Networks with different numbers of classes; a view that changes the number of images.
         """
-        X = as_indexable(X)
+        X = as_indexable("X", X)
         # An empty chunk for no images: it gives the number of classes.
         starts = range(0, max(len(X), 1), INFERENCE_CHUNK)
         return np.concatenate([self._vote(X[start : start + INFERENCE_CHUNK]) for start in starts])
@@ -76,9 +85,14 @@ class Ensemble:
         ------
         ShapeError
             No images, or as many labels as there are not images.
+        NonFiniteError
+            A probability that is NaN, of images or weights that are.
         """
         probabilities = self.predict_proba(X)
         y = check_labels(y, *probabilities.shape)
+        if not all_finite(probabilities):
+            row = int(np.isnan(probabilities).any(axis=1).argmax())
+            raise NonFiniteError(f"the probabilities of image {row} are not finite")
         right = accuracy(y, probabilities.argmax(axis=1))
         tiny = np.finfo(np.float64).tiny  # so that a probability of 0 stays a number
         return float(-np.log(probabilities[np.arange(len(y)), y] + tiny).mean()), right

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ._checks import check_instance
 from .layers import LAYER_TYPES, BatchNorm, Conv, FullyConnected
 from .network import NeuralNet
 
@@ -28,6 +29,8 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
 
     Raises
     ------
+    DTypeError
+        `net` is something else.
     ShapeError
         A layer whose input shape is not what the layer before it gives.
 
@@ -36,6 +39,7 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
     Jacob et al.: Quantization and training of neural networks for efficient integer-arithmetic-only inference,
     section 3.2. CVPR 2018.
     """
+    check_instance("net", net, NeuralNet)
     net.shapes()
     layers: list[Any] = []
     for layer in net.layers:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ._checks import check_countable
 from .errors import DTypeError
 
 if TYPE_CHECKING:
@@ -53,4 +54,5 @@ def he_normal(shape: tuple[int, ...], fan_in: int, dtype: Any, rng: RngLike) -> 
     ----------
     He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015.
     """
+    check_countable("weights of shape", shape)
     return (as_generator(rng).standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(dtype)

@@ -18,8 +18,10 @@ from ._resampling import check_fill, check_flow, check_images, check_matrix, gau
 from ._windows import (
     Windows,
     check_argmax,
+    check_biases,
     check_columns,
     check_convolution,
+    check_convolved_gradient,
     check_gradient,
     check_windows,
     check_winograd,
@@ -27,7 +29,6 @@ from ._windows import (
     winograd_tile,
 )
 from .engine import ConvEngine
-from .errors import DTypeError, ShapeError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -157,7 +158,8 @@ def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> A
     ----------
     Zhang, Franchetti, Low: High performance zero-memory overhead direct convolutions. ICML 2018.
     """
-    windows = check_convolution(x, w, b, padding, stride)
+    windows = check_convolution(x, w, padding, stride)
+    check_biases(b, w)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="))
     return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
 
@@ -185,7 +187,7 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
     DTypeError, ShapeError, ValueError, MemoryError
         As `conv2d_forward`; also where `dout` does not fit.
     """
-    windows = check_convolution(x, w, None, padding, stride)
+    windows = check_convolution(x, w, padding, stride)
     return _convolve_back(dout, x, w, windows, tile=0)
 
 
@@ -227,7 +229,8 @@ def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array
     Barabasz, Anderson, Soodhalter, Gregg: Error analysis and improving the accuracy of Winograd convolution for deep
     neural networks. ACM TOMS 46(4), 2020.
     """
-    windows = check_winograd(x, w, b, padding)
+    windows = check_winograd(x, w, padding)
+    check_biases(b, w)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=winograd_tile(windows))
     return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
 
@@ -254,17 +257,12 @@ def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> t
     DTypeError, ShapeError, ValueError, MemoryError
         As `winograd_conv2d_forward`; also where `dout` does not fit.
     """
-    windows = check_winograd(x, w, None, padding)
+    windows = check_winograd(x, w, padding)
     return _convolve_back(dout, x, w, windows, tile=winograd_tile(windows))
 
 
 def _convolve_back(dout: Array, x: Array, w: Array, windows: Windows, tile: int) -> tuple[Array, Array, Array]:
-    dout = check_array("dout", dout, 4)
-    wanted = (len(x), len(w), windows.h_out, windows.w_out)
-    if dout.shape != wanted:
-        raise ShapeError(f"dout must have shape {wanted}, got {dout.shape}")
-    if dout.dtype.newbyteorder("=") != w.dtype.newbyteorder("="):
-        raise DTypeError(f"dout must have the dtype of w, {w.dtype}, got {dout.dtype}")
+    check_convolved_gradient(dout, w, windows)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=tile)
     w = _plain(w)
     engine.pad(_plain(x))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._checks import check_real
+from ._checks import as_array, check_real
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import Array, as_float_array
 from .passes import all_finite
@@ -102,7 +102,7 @@ class CrossEntropy:
 
     def __init__(self, label_smoothing: float = 0.0, class_weight: Any = None) -> None:
         self.label_smoothing = check_real("label_smoothing", label_smoothing, "[0, 1)")
-        self.class_weight = None if class_weight is None else _check_weights("class_weight", class_weight)
+        self.class_weight = None if class_weight is None else check_weights("class_weight", class_weight)
 
     def __call__(self, scores: Array, y: Array, sample_weight: Any = None) -> tuple[float, Array]:
         """Return the weighted mean loss and its gradient.
@@ -134,8 +134,11 @@ class CrossEntropy:
 
     def total_weight(self, y: Array, sample_weight: Array | None = None) -> float:
         """Return what rows of these classes and weights count together: the mean over parts is weighted by it."""
-        rows = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        return float(rows.sum() if self.class_weight is None else (rows * self.class_weight[y]).sum())
+        labels = as_array("y", y)
+        n_classes = np.iinfo(np.int64).max if self.class_weight is None else len(self.class_weight)
+        labels = check_labels(labels, labels.size, n_classes)
+        rows = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return float(rows.sum() if self.class_weight is None else (rows * self.class_weight[labels]).sum())
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON can hold them."""
@@ -152,9 +155,13 @@ def accuracy(y_true: Array, y_pred: Array) -> float:
     Raises
     ------
     ShapeError
-        Different shapes, or no entries.
+        Different shapes, no entries, or more than one axis.
     """
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    y_true, y_pred = as_array("y_true", y_true), as_array("y_pred", y_pred)
+    if y_true.ndim != 1:
+        raise ShapeError(
+            f"y_true must be 1-D (N,), got {y_true.ndim}-D {y_true.shape}: give class numbers, one an image"
+        )
     if y_true.shape != y_pred.shape:
         raise ShapeError(f"y_pred must have the shape of y_true {y_true.shape}, got {y_pred.shape}")
     if y_true.size == 0:
@@ -164,7 +171,7 @@ def accuracy(y_true: Array, y_pred: Array) -> float:
 
 def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     """Return the labels `y` as an integer array of shape (n_rows,) with entries in [0, n_classes)."""
-    labels = np.asarray(y)
+    labels = as_array("y", y)
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"y must be integer labels, got dtype {labels.dtype}")
     if labels.shape != (n_rows,):
@@ -229,7 +236,7 @@ def _row_weights(y: Array, n_rows: int, n_classes: int, class_weight: Any, sampl
         raise ShapeError(f"class_weight has {len(class_weight)} weights, but there are {n_classes} classes")
     if sample_weight is None and class_weight is None:
         return None
-    weights = np.float64(1) if sample_weight is None else _check_weights("sample_weight", sample_weight, n_rows)
+    weights = np.float64(1) if sample_weight is None else check_weights("sample_weight", sample_weight, n_rows)
     with np.errstate(over="ignore"):
         if class_weight is not None:
             weights = weights * class_weight[y]
@@ -239,14 +246,15 @@ def _row_weights(y: Array, n_rows: int, n_classes: int, class_weight: Any, sampl
     return weights / total if total > 0 else weights
 
 
-def _check_weights(name: str, weights: Any, count: int | None = None) -> Array:
+def check_weights(name: str, weights: Any, count: int | None = None) -> Array:
     """Return a copy of weights as a row of float64, each finite and >= 0: `count` of them, or at least one."""
-    array = np.asarray(weights)
+    array = as_array(name, weights)
     if array.dtype.kind not in "iuf":
         raise DTypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     if array.ndim != 1 or array.size == 0 or count not in (None, array.size):
-        wanted = "a row of weights, one a class" if count is None else f"of shape ({count},)"
-        raise ShapeError(f"{name} must be {wanted}, got shape {array.shape}")
+        if count is not None:
+            raise ShapeError(f"{name} must have shape ({count},), got {array.shape}")
+        raise ShapeError(f"{name} must be a row of weights, one a class, got shape {array.shape}")
     array = array.astype(np.float64)
     if not (np.minimum.reduce(array) >= 0 and np.maximum.reduce(array) < np.inf):
         place = int((~((array >= 0) & (array < np.inf))).argmax())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_int, check_real
+from ._checks import check_instance, check_int, check_real
 from .callbacks import Callback, Run
 from .errors import NonFiniteError
 from .initializers import RngLike
@@ -112,7 +112,7 @@ def lr_find(
     lowest, highest : float
         In (0, inf), the rates of the first and the last step: lowest < highest.
     steps : int
-        At least 2.
+        From 2 to a million.
     batch_size : int
         At least 1.
     rng : numpy.random.Generator, int or None
@@ -133,11 +133,13 @@ def lr_find(
     ----------
     Smith: Cyclical learning rates for training neural networks. WACV 2017, section 3.3.
     """
+    check_instance("net", net, NeuralNet)
+    check_instance("optimizer", optimizer, Optimizer)
     lowest = check_real("lowest", lowest, "(0, inf)")
     highest = check_real("highest", highest, "(0, inf)")
     if lowest >= highest:
         raise ValueError(f"lowest must be below highest, got {lowest} and {highest}")
-    lrs = np.geomspace(lowest, highest, check_int("steps", steps, 2))
+    lrs = np.geomspace(lowest, highest, check_int("steps", steps, 2, 1_000_000))
     net, optimizer = copy.deepcopy((net, optimizer))  # at once: what both hold stays one
     optimizer.lr = 1.0  # which the schedule multiplies
     watch = _Watch(len(lrs))

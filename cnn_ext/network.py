@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_real
+from ._checks import as_list, check_real
 from .batches import as_indexable
-from .errors import CheckpointError, CheckpointMismatchError, ShapeError
+from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, Shape, as_float_array, named_arrays
@@ -57,13 +57,20 @@ class NeuralNet:
     ShapeError
         A layer whose input shape is not what the layer before it gives.
     ValueError, DTypeError
-        `l2` negative or not a number; no layers.
+        `l2` negative or not a number; no layers, or something else; a loss that cannot be called.
     """
 
     def __init__(self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001) -> None:
-        self.layers = list(layers)
+        self.layers = as_list("layers", layers)
         if not self.layers:
             raise ValueError("layers must hold at least one layer, got none")
+        for index, layer in enumerate(self.layers):
+            lacking = [name for name in ("params", "forward", "backward") if not hasattr(layer, name)]
+            if lacking or isinstance(layer, type):
+                what = f"the class {layer.__name__}" if isinstance(layer, type) else f"{type(layer).__name__}"
+                raise DTypeError(f"layers[{index}] must have params, forward and backward, got {what}")
+        if not callable(loss_func):
+            raise DTypeError(f"loss_func must be callable, got {type(loss_func).__name__}")
         self.loss_func = loss_func
         self.l2 = check_real("l2", l2, "[0, inf)")
         self.notes: dict[str, Any] = {}
@@ -198,6 +205,7 @@ class NeuralNet:
         ShapeError
             No images, or as many labels as there are not images.
         """
+        X = as_indexable("X", X)
         y = check_labels(y, len(X), np.iinfo(np.int64).max)
         if len(y) == 0:
             raise ShapeError("X holds no images: their mean loss is not defined")
@@ -213,7 +221,7 @@ class NeuralNet:
         return total / weights if weights > 0 else 0.0, accuracy(y, np.concatenate(predictions))
 
     def _outputs(self, X: Array) -> Iterator[Array]:
-        X = as_indexable(X)
+        X = as_indexable("X", X)
         for start in range(0, len(X), INFERENCE_CHUNK):
             yield self.forward(X[start : start + INFERENCE_CHUNK], training=False)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_bool, check_real
+from ._checks import as_list, check_apart, check_array, check_bool, check_real
 from .errors import NonFiniteError, ShapeError
 from .layers.base import Array
 from .passes import adam_step, all_finite, momentum_step
@@ -66,29 +66,38 @@ class Optimizer(ABC):
         ------
         ValueError
             As many gradients as there are not parameters; a read-only parameter; parameters that share
-            memory; a negative factor.
+            memory, with each other or with their gradients; a negative factor.
+        DTypeError
+            A parameter or a gradient that is not a float array.
         ShapeError
             A gradient of another shape than its parameter.
         NonFiniteError
             A NaN or infinity in a gradient. The parameters and the state are as before.
         """
         factor = check_real("factor", factor, "[0, inf)")
-        names = names or [f"params[{index}]" for index in range(len(params))]
+        params, grads = as_list("params", params), as_list("grads", grads)
         if len(grads) != len(params):
             raise ValueError(f"grads must have one array for each of the {len(params)} params, got {len(grads)}")
+        names = [f"params[{index}]" for index in range(len(params))] if names is None else as_list("names", names)
+        if len(names) != len(params):
+            raise ValueError(f"names must have one name for each of the {len(params)} params, got {len(names)}")
         for name, param, grad in zip(names, params, grads, strict=True):
+            check_array(name, param)
+            check_array(f"grad of {name}", grad)
             if not param.flags.writeable:
                 raise ValueError(f"{name} is read-only and cannot be trained")
             if grad.shape != param.shape:
                 raise ShapeError(f"grad of {name} must have shape {param.shape}, got {grad.shape}")
+            if np.may_share_memory(param, grad) and np.shares_memory(param, grad):
+                raise ValueError(f"{name} and its gradient share memory")
             if not all_finite(grad):
                 count = np.count_nonzero(~np.isfinite(grad))
                 raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
         if self.steps == 0:
-            _check_apart(names, params)
+            check_apart(dict(zip(names, params)))
             self.start(params)
         for arrays in self.state.values():
-            if [array.shape for array in arrays] != [param.shape for param in params]:
+            if [(array.shape, array.dtype) for array in arrays] != [(param.shape, param.dtype) for param in params]:
                 raise ShapeError("params are not those of the earlier steps: make a new optimizer for another network")
         self.steps += 1
         for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
@@ -141,10 +150,9 @@ class SGD(Optimizer):
         super().__init__(lr)
         self.momentum = check_real("momentum", momentum, "[0, 1)")
         self.state_names = ("velocity",) if self.momentum else ()
-        nesterov = check_bool("nesterov", nesterov)
-        if nesterov and self.momentum == 0:
+        self.nesterov = check_bool("nesterov", nesterov)
+        if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got 0")
-        self.nesterov = nesterov
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         if not state:
@@ -270,10 +278,3 @@ class AdamW(Adam):
 
     def _weight_decay_of(self, param: Array) -> float:
         return self.weight_decay if param.ndim >= 2 else 0.0
-
-
-def _check_apart(names: Sequence[str], params: Sequence[Array]) -> None:
-    for i, param in enumerate(params):
-        for j in range(i):
-            if np.shares_memory(param, params[j]):
-                raise ValueError(f"{names[j]} and {names[i]} share memory: each parameter would be changed twice")

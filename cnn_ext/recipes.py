@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import schedules
-from ._checks import check_choice
+from ._checks import check_bool, check_choice, check_instance, check_int, check_real
 from .augmentation import Compose, RandomAffine, Transform
+from .batches import as_indexable
 from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .initializers import RngLike, as_generator
@@ -27,6 +28,16 @@ from .training import History, fit
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
+REALS = {
+    "lr": "(0, inf)",
+    "momentum": "[0, 1)",
+    "l2": "[0, inf)",
+    "label_smoothing": "[0, 1)",
+    "max_norm": "(0, inf)",
+    "average": "[0, 1)",
+}
+"""The settings that are numbers, with their intervals; the last two may be None."""
+
 MEASURED_IMAGES = 10_000
 """How many training images mean and standard deviation are measured on: more would not change three digits."""
 
@@ -91,6 +102,17 @@ class Recipe:
         check_choice("model", self.model, MODELS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
+        for name in ("standardize", "test_last_only"):
+            check_bool(name, getattr(self, name))
+        for name, minimum in (("warmup_steps", 0), ("epochs", 1), ("batch_size", 1), ("train_size", 1)):
+            check_int(name, getattr(self, name), minimum)
+        for name, interval in REALS.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("max_norm", "average"):
+                check_real(name, value, interval)
+        check_instance("augment", self.augment, tuple)
+        for i, change in enumerate(self.augment):
+            check_instance(f"augment[{i}]", change, Transform)
 
     def config(self) -> dict[str, Any]:
         """Return the settings as plain values, for a log or a model file."""
@@ -135,6 +157,8 @@ class Recipe:
         """
         from numpy.random import SeedSequence, default_rng  # not on import: it takes as long as the rest
 
+        X = as_indexable("X", X)
+        seed = check_int("seed", seed, 0, maximum=None)
         weights_seed, order_seed = SeedSequence(seed).spawn(2)
         net = self.make_network(X, num_class, default_rng(weights_seed))
         history = fit(

@@ -16,8 +16,10 @@ from ._windows import (
     TILE_RESULTS,
     Windows,
     check_argmax,
+    check_biases,
     check_columns,
     check_convolution,
+    check_convolved_gradient,
     check_gradient,
     check_windows,
     check_winograd,
@@ -59,7 +61,8 @@ def col2im(
 
 def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> Array:
     """Convolve images with filters, as a product of matrices; see `cnn_ext.kernels.conv2d_forward`."""
-    windows = check_convolution(x, w, b, padding, stride)
+    windows = check_convolution(x, w, padding, stride)
+    check_biases(b, w)
     columns = im2col(x, w.shape[2], w.shape[3], padding, stride)
     out = _native(w).reshape(len(w), -1) @ columns + _native(b)[:, None]
     # One row a filter; the columns are positions and images, the image index running fastest.
@@ -68,7 +71,7 @@ def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> A
 
 def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) -> tuple[Array, Array, Array]:
     """Return the gradients (dx, dw, db) of `conv2d_forward`; see `cnn_ext.kernels.conv2d_backward`."""
-    check_convolution(x, w, None, padding, stride)
+    check_convolved_gradient(dout, w, check_convolution(x, w, padding, stride))
     columns = im2col(x, w.shape[2], w.shape[3], padding, stride)
     rows = _native(dout).transpose(1, 2, 3, 0).reshape(len(w), -1)
     dw = (rows @ columns.T).reshape(w.shape)
@@ -99,7 +102,8 @@ def winograd_matrices(n_results: int, n_taps: int) -> tuple[Array, Array, Array]
 
 def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array:
     """Convolve by Winograd's method, tile by tile; see `cnn_ext.kernels.winograd_conv2d_forward`."""
-    windows = check_winograd(x, w, b, padding)
+    windows = check_winograd(x, w, padding)
+    check_biases(b, w)
     x, w = _native(x), _native(w)
     A, B, G = (m.astype(w.dtype) for m in winograd_matrices(TILE_RESULTS, windows.h_window))
     values = B.T @ _tiles(x, padding, len(B), windows) @ B  # (N, C, tiles down, tiles across, side, side)
@@ -111,7 +115,8 @@ def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array
 
 def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> tuple[Array, Array, Array]:
     """Return the gradients of the same; see `cnn_ext.kernels.winograd_conv2d_backward`."""
-    windows = check_winograd(x, w, None, padding)
+    windows = check_winograd(x, w, padding)
+    check_convolved_gradient(dout, w, windows)
     dout, x, side = _native(dout), _native(x), windows.h_window
     turned = np.ascontiguousarray(_native(w).transpose(1, 0, 2, 3)[..., ::-1, ::-1])
     dx = winograd_conv2d_forward(dout, turned, np.zeros(w.shape[1], dout.dtype), side - 1 - padding)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_real
+from ._checks import as_list, check_real
 from .layers.base import Array
 from .passes import add_scaled, sum_of_squares
 
@@ -30,7 +30,7 @@ def l2_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
     ----------
     Krogh, Hertz: A simple weight decay can improve generalization. NeurIPS 1991.
     """
-    lam = check_real("lam", lam, "[0, inf)")
+    lam, layers = check_real("lam", lam, "[0, inf)"), as_list("layers", layers)
     return 0.5 * lam * sum(sum_of_squares(layer.W) for layer in layers if hasattr(layer, "W"))
 
 
@@ -67,7 +67,7 @@ def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
     ----------
     Tibshirani: Regression shrinkage and selection via the lasso. J. R. Stat. Soc. B 58(1), 1996.
     """
-    lam = check_real("lam", lam, "[0, inf)")
+    lam, layers = check_real("lam", lam, "[0, inf)"), as_list("layers", layers)
     return lam * sum(float(np.abs(layer.W).sum(dtype=np.float64)) for layer in layers if hasattr(layer, "W"))
 
 
@@ -87,6 +87,7 @@ def add_to_weights(layers: Sequence[Any], grads: Gradients, add_slope: Callable[
 def _with_penalty(
     layers: Sequence[Any], grads: Gradients, add_slope: Callable[[Array, Array], None]
 ) -> list[list[Array]]:
+    layers, grads = as_list("layers", layers), as_list("grads", grads)
     if len(layers) != len(grads):
         raise ValueError(f"grads must have one entry for each of the {len(layers)} layers, got {len(grads)}")
     penalized = [[np.array(grad) for grad in layer_grads] for layer_grads in grads]

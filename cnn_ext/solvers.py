@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import check_bool
 from .callbacks import Callback, PrintEpochs, TrainingAccuracy
 from .initializers import RngLike
 from .layers.base import Array
@@ -145,6 +146,7 @@ def _solve(
     y_test: Array | None,
     rng: RngLike,
 ) -> NeuralNet:
+    verbose = check_bool("verbose", verbose)
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test must be given together")
     watchers: list[Callback] = [TrainingAccuracy(X, y), PrintEpochs()] if verbose else []

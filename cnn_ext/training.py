@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_int, check_real
+from ._run_checks import check_data, check_run
 from .augmentation import Transform
 from .averaging import WeightAverage
 from .batches import Minibatches, as_indexable, get_minibatches
@@ -136,11 +137,13 @@ def fit(
         max_norm = check_real("max_norm", max_norm, "(0, inf)")
     if average is not None:
         average = check_real("average", average, "[0, 1)")
+    check_run(net, optimizer, schedule, validation, callbacks)
     schedule = schedule or constant()
     generator = as_generator(rng)
-    X = as_indexable(X)
+    X = as_indexable("X", X)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
+    check_data(net, X, y, sample_weight)
     _check_last_batch(net, len(X), batch_size)
     train_step: Any = net.train_step
     if parallel is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._checks import check_bool, check_real
-from ._resampling import inverse_affine
+from ._resampling import check_images, inverse_affine
 from .kernels import warp_affine
 from .layers.base import Array
 
@@ -51,6 +51,7 @@ class View:
 
     def __call__(self, X: Array) -> Array:
         """Return the view of each image of X, shape (N, C, H, W), float32 or float64: a new array."""
+        X = check_images("X", X)
         settings = (np.radians(self.rotation), self.scale, 0.0, self.down, self.right)
         matrix = inverse_affine(*(np.array([setting]) for setting in settings))
         images = X[..., ::-1] if self.flip else X
@@ -59,5 +60,6 @@ class View:
 
 def shifted_views(pixels: float) -> tuple[View, ...]:
     """Return nine views: the images as they are, and shifted by so many pixels along the axes and diagonals."""
+    pixels = check_real("pixels", pixels, "(-inf, inf)")
     steps = (0.0, -pixels, pixels)
     return tuple(View(down=down, right=right) for down in steps for right in steps)

@@ -151,7 +151,7 @@ def test_any_finite_scores_give_a_finite_loss(size, batch):
         (lambda: CrossEntropy(0, {0: 1.0}), DTypeError, "class_weight must be an array of real numbers"),
         (lambda: CrossEntropy(0, [True, False]), DTypeError, "class_weight must be an array of real numbers"),
         (lambda: CrossEntropy(0, np.ones(9))(SCORES, [0, 1]), ShapeError, "has 9 weights, but there are 10 classes"),
-        (lambda: CrossEntropy()(SCORES, [0, 1], [1]), ShapeError, r"sample_weight must be of shape \(2,\), got shape"),
+        (lambda: CrossEntropy()(SCORES, [0, 1], [1]), ShapeError, r"sample_weight must have shape \(2,\), got"),
         (lambda: CrossEntropy()(SCORES, [0, 1], [1, -2]), ValueError, r"sample_weight must be in \[0, inf\), got -2.0"),
         (lambda: CrossEntropy()(SCORES, [0, 1], [1, np.nan]), ValueError, "sample_weight must be in .*, got nan at 1"),
         (lambda: CrossEntropy()(SCORES, [0, 1], [1j, 1]), DTypeError, "sample_weight must be an array of real numbers"),

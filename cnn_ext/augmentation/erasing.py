@@ -70,7 +70,7 @@ class Cutout(Transform):
     Parameters
     ----------
     size : int
-        Side in pixels, >= 1.
+        Side in pixels, in [1, 2**22].
     probability : float
         That an image has one, in [0, 1].
     fill : float
@@ -91,7 +91,7 @@ class Cutout(Transform):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        self._set("size", check_int("size", self.size, 1))
+        self._set("size", check_int("size", self.size, 1, 2**22))
         self._check_reals(probability="[0, 1]", fill="(-inf, inf)")
 
     def _apply(self, X: Array, rng: Generator) -> Array:

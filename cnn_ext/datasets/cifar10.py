@@ -50,8 +50,9 @@ def load_cifar10(
     ----------
     Krizhevsky: Learning multiple layers of features from tiny images. 2009.
     """
-    raw = _from_folder(Path(path_name(path))) if os.path.isdir(path) else _from_archive(path)
-    batches = {name: _decode(data, f"{path_name(path)}: {name}") for name, data in raw.items()}
+    place = path_name(path)  # first: to the operating system, an int is an open file
+    raw = _from_folder(Path(place)) if os.path.isdir(place) else _from_archive(path)
+    batches = {name: _decode(data, f"{place}: {name}") for name, data in raw.items()}
     training = [batches[name] for name in TRAINING_BATCHES]
     images = np.concatenate([images for images, _ in training])
     labels = np.concatenate([labels for _, labels in training])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_int
+from .._checks import as_array, check_countable, check_int
 from ..errors import DataFormatError, DTypeError, ShapeError
 
 
@@ -35,7 +35,7 @@ def one_hot_encode(y: Any, num_class: int) -> np.ndarray[Any, np.dtype[np.int32]
         A label is outside [0, num_class); the message names its row.
     """
     num_class = check_int("num_class", num_class, 1)
-    labels = np.asarray(y)
+    labels = as_array("y", y)
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"y must hold integers, got {labels.dtype}")
     if labels.ndim != 1:
@@ -43,6 +43,7 @@ def one_hot_encode(y: Any, num_class: int) -> np.ndarray[Any, np.dtype[np.int32]
     row = first_outside(labels, num_class)
     if row is not None:
         raise ValueError(f"label {labels[row]} at row {row} outside [0, {num_class})")
+    check_countable("a matrix of shape", (len(labels), num_class))
     encoded = np.zeros((len(labels), num_class), np.int32)
     encoded[np.arange(len(labels)), labels] = 1
     return encoded

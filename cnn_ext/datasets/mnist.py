@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_int
+from .._checks import check_bool, check_int
 from ..errors import DataFormatError
 from ._reader import open_data, path_name
 from .idx import IMAGE_MAGIC, LABEL_MAGIC, read_idx
@@ -100,7 +100,8 @@ def _lazy(images: Array, labels: Array) -> Part:
 def _read(path: PathLike | None) -> tuple[Part, Part]:
     if path is None:
         return idx_folder(EMBEDDED)
-    return idx_folder(Path(path_name(path))) if os.path.isdir(path) else _series_pickle(path)
+    name = path_name(path)  # first: to the operating system, an int is an open file
+    return idx_folder(Path(name)) if os.path.isdir(name) else _series_pickle(path)
 
 
 def idx_folder(folder: Path) -> tuple[Part, Part]:
@@ -154,6 +155,8 @@ def select(
 ) -> tuple[tuple[Array, Array], ...]:
     """Return the first images of each part in the form that was asked for; see `load_mnist`."""
     (X, y), (X_test, y_test) = parts
+    cnn, one_hot = check_bool("cnn", cnn), check_bool("one_hot", one_hot)
+    validation = check_bool("validation", validation)
     num_training = _check_count("num_training", num_training, len(X))
     num_test = _check_count("num_test", num_test, len(X_test))
     chosen = [(X, y, slice(num_training)), (X_test, y_test, slice(num_test))]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._checks import FLOAT_DTYPES, check_real
+from .._checks import FLOAT_DTYPES, as_array, check_real
 from ..errors import DTypeError, ShapeError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -137,7 +137,7 @@ class ArrayOf:
         arrays = getattr(layer, self.list_name)
         current = arrays[self.index]
         name = f"{type(layer).__name__}.{self.name}"
-        array = np.asarray(value)
+        array = as_array(name, value)
         if array.dtype.kind not in "fiu":
             raise DTypeError(f"{name} must be an array of real numbers, got {array.dtype}")
         if array.shape != current.shape:
@@ -166,7 +166,7 @@ def as_float_array(name: str, X: Any, dtype: np.dtype[Any] | None = None) -> Arr
 
     Integers are refused rather than converted: pixels in 0..255 would train badly without a word.
     """
-    array = np.asarray(X)
+    array = as_array(name, X)
     if array.dtype.kind in "iu":
         raise DTypeError(
             f"{name} must be float32 or float64, got {array.dtype}: "

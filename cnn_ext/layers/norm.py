@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_float_dtype, check_image_shape, check_int
+from .._checks import check_countable, check_float_dtype, check_image_shape, check_int
 from ..engine import NormEngine
 from ..errors import ShapeError
 from ..initializers import RngLike
@@ -80,6 +80,7 @@ class BatchNorm(Layer):
         self.eps = eps
         self.dtype = check_float_dtype("dtype", dtype)
         self.input_shape = self.X_dim if isinstance(self.X_dim, tuple) else (self.X_dim,)
+        check_countable("X_dim", self.input_shape)
         n_features = self.input_shape[0]
         self.params = [np.ones(n_features, self.dtype), np.zeros(n_features, self.dtype)]
         self.buffers = [np.zeros(n_features, self.dtype), np.ones(n_features, self.dtype)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import kernels
 from .._checks import check_image_shape, check_int
-from .._windows import window_counts
+from .._windows import check_windows
 from ..errors import ShapeError
 from .base import Array, Layer, Shape, as_float_array
 
@@ -40,8 +40,8 @@ class _WindowPooling(_Pooling):
         super().__init__(X_dim)
         self.size = check_int("size", size, 1)
         self.stride = check_int("stride", stride, 1)
-        h_out, w_out = window_counts(self.X_dim[1:], (self.size, self.size), 0, self.stride)
-        self.out_dim = (self.X_dim[0], h_out, w_out)
+        windows = check_windows((1, *self.X_dim), {"size": self.size}, 0, self.stride)
+        self.out_dim = (self.X_dim[0], windows.h_out, windows.w_out)
 
 
 class Maxpool(_WindowPooling):

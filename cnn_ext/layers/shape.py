@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..errors import ShapeError
 from .base import Array, Layer, Shape, as_float_array
 
 
@@ -20,6 +21,8 @@ class Flatten(Layer):
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return X, shape (N, ...), as rows, shape (N, product of the rest)."""
         X = as_float_array("X", X)
+        if X.ndim == 0:
+            raise ShapeError("Flatten expects X of shape (N, ...), got a single number")
         out = X.reshape(len(X), math.prod(X.shape[1:]))
         self._X_shape = X.shape
         self._note_output(out, training)

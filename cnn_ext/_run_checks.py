@@ -1,0 +1,46 @@
+"""What a training run is given, checked before the first step: what is found later has changed the network by then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._checks import as_array, check_instance
+from .batches import as_indexable, check_lengths
+from .callbacks import Callback
+from .errors import DTypeError
+from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_weights
+from .network import NeuralNet
+from .optimizers import Optimizer
+
+
+def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callbacks: Any) -> None:
+    """Raise DTypeError unless these are what `fit` wants them to be, ValueError where the validation set is not."""
+    check_instance("net", net, NeuralNet)
+    check_instance("optimizer", optimizer, Optimizer)
+    if schedule is not None and not callable(schedule):
+        raise DTypeError(f"schedule must be callable, got {type(schedule).__name__}")
+    check_instance("callbacks", callbacks, Sequence)  # read more than once
+    for i, callback in enumerate(callbacks):
+        check_instance(f"callbacks[{i}]", callback, Callback)
+    if validation is not None:
+        if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
+            raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}")
+        check_data(net, *validation)
+
+
+def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None) -> None:
+    """Raise unless images have as many labels, these are classes of the network, and weights are numbers >= 0.
+
+    A loss of one's own may make something else of its labels and weights: only their number is checked then.
+    """
+    n_images = check_lengths(as_indexable("X", X), as_indexable("y", as_array("y", y)))
+    if not (net.loss_func is SoftmaxLoss or isinstance(net.loss_func, CrossEntropy)):
+        return
+    shape = net.shapes()[-1]
+    n_classes = shape[0] if shape is not None and len(shape) == 1 else np.iinfo(np.int64).max
+    check_labels(as_array("y", y), n_images, n_classes)
+    if sample_weight is not None:
+        check_weights("sample_weight", sample_weight, n_images)
