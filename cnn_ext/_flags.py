@@ -15,6 +15,8 @@ from .models import MODELS
 from .recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
 NOTHING = "none"
+LONGEST = 10**18
+"""From here on ints are refused: what is counted must fit into a machine word."""
 
 EPILOG = """\
 The settings of a recipe stand in cnn_ext/recipes.py. --augment takes one word for each change, with its numbers
@@ -110,6 +112,8 @@ class Number:
             value = self.kind(text)
         except ValueError:
             value = float("nan")
+        if self.kind is int and value >= LONGEST:
+            raise argparse.ArgumentTypeError(f"an int of at most 18 digits expected, got {text!r}")
         if not is_inside(value, self.interval):
             wanted = "an int" if self.kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")

@@ -50,7 +50,7 @@ class Minibatches(Sequence[tuple[Array, ...]]):
 
 def as_indexable(name: str, X: Any) -> Any:
     """Return arrays, and what reads like one (`ScaledImages`), as they are; lists and buffers as arrays."""
-    X = X if hasattr(X, "dtype") else as_array(name, X)
+    X = as_array(name, X) if isinstance(X, np.ndarray) or not hasattr(X, "dtype") else X
     if getattr(X, "ndim", 1) == 0:
         raise ShapeError(f"{name} must hold an entry an image, got a single {X.dtype}")
     return X

@@ -15,7 +15,7 @@ from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
-from .layers.base import Array, Shape, as_float_array, named_arrays
+from .layers.base import Array, Shape, as_float_array, buffers_kept, check_layer, named_arrays
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
@@ -65,10 +65,7 @@ class NeuralNet:
         if not self.layers:
             raise ValueError("layers must hold at least one layer, got none")
         for index, layer in enumerate(self.layers):
-            lacking = [name for name in ("params", "forward", "backward") if not hasattr(layer, name)]
-            if lacking or isinstance(layer, type):
-                what = f"the class {layer.__name__}" if isinstance(layer, type) else f"{type(layer).__name__}"
-                raise DTypeError(f"layers[{index}] must have params, forward and backward, got {what}")
+            check_layer(f"layers[{index}]", layer)
         if not callable(loss_func):
             raise DTypeError(f"loss_func must be callable, got {type(loss_func).__name__}")
         self.loss_func = loss_func
@@ -167,7 +164,7 @@ class NeuralNet:
     def train_step(self, X: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, list[list[Array]]]:
         """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.
 
-        The parameters are not changed: that is the optimizer's part.
+        The parameters are not changed: that is the optimizer's part. After an error, running statistics are as before.
 
         Parameters
         ----------
@@ -178,9 +175,10 @@ class NeuralNet:
         """
         if sample_weight is not None:
             check_takes_weights(self.loss_func)
-        self.scores = self.forward(X)
-        loss, dout = self.loss_func(self.scores, y, *(() if sample_weight is None else (sample_weight,)))
-        grads = self.backward(dout)
+        with buffers_kept(self.layers):
+            self.scores = self.forward(X)
+            loss, dout = self.loss_func(self.scores, y, *(() if sample_weight is None else (sample_weight,)))
+            grads = self.backward(dout)
         if self.l2 == 0:
             return loss, grads
         for layer, layer_grads in zip(reversed(self.layers), grads, strict=True):

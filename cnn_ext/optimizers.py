@@ -72,7 +72,8 @@ class Optimizer(ABC):
         ShapeError
             A gradient of another shape than its parameter.
         NonFiniteError
-            A NaN or infinity in a gradient. The parameters and the state are as before.
+            A NaN or infinity in a gradient, or a rate that is infinite in the precision of a parameter. The
+            parameters and the state are as before.
         """
         factor = check_real("factor", factor, "[0, inf)")
         params, grads = as_list("params", params), as_list("grads", grads)
@@ -93,6 +94,10 @@ class Optimizer(ABC):
             if not all_finite(grad):
                 count = np.count_nonzero(~np.isfinite(grad))
                 raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
+            with np.errstate(over="ignore"):
+                if np.isinf(param.dtype.type(self.lr * factor)):
+                    rate = f"the rate {self.lr * factor} is beyond the range of {param.dtype}"
+                    raise NonFiniteError(f"step {self.steps + 1}: {rate}")
         if self.steps == 0:
             check_apart(dict(zip(names, params)))
             self.start(params)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import schedules
-from ._checks import check_bool, check_choice, check_instance, check_int, check_real
+from ._checks import as_array, check_bool, check_choice, check_instance, check_int, check_real
 from .augmentation import Compose, RandomAffine, Transform
 from .batches import as_indexable
 from .callbacks import Callback
@@ -157,7 +157,7 @@ class Recipe:
         """
         from numpy.random import SeedSequence, default_rng  # not on import: it takes as long as the rest
 
-        X = as_indexable("X", X)
+        X, y = as_indexable("X", X), as_indexable("y", as_array("y", y))
         seed = check_int("seed", seed, 0, maximum=None)
         weights_seed, order_seed = SeedSequence(seed).spawn(2)
         net = self.make_network(X, num_class, default_rng(weights_seed))

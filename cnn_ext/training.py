@@ -26,7 +26,7 @@ from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
 from .keeper import Keeper
 from .layers import BatchNorm
-from .layers.base import Array
+from .layers.base import Array, buffers_kept
 from .network import NeuralNet
 from .optimizers import Optimizer
 from .prefetch import prefetched
@@ -211,7 +211,8 @@ def _epoch(
     run, tally = state.run, state.tally
     began = time.perf_counter() - tally.seconds
     for batch in batches:
-        _step(run, train_step, batch, schedule(run.step), max_norm)
+        with buffers_kept(run.net.layers):
+            _step(run, train_step, batch, schedule(run.step), max_norm)
         y = batch[1]
         tally.losses.append(run.loss)
         tally.n_right += int(np.count_nonzero(run.net.scores.argmax(axis=1) == y))

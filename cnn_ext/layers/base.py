@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -114,6 +115,26 @@ def named_arrays(layers: Iterable[Any], buffers: bool = True) -> dict[str, Array
                 name = names[position] if position < len(names) else f"{kind}s.{position}"
                 named[f"layers.{index}.{name}"] = array
     return named
+
+
+def check_layer(name: str, layer: Any) -> None:
+    """Raise DTypeError if `layer` is not what a network may be made of."""
+    if isinstance(layer, type):
+        raise DTypeError(f"{name} must be a layer, got the class {layer.__name__}: call it")
+    if not all(hasattr(layer, attribute) for attribute in ("params", "forward", "backward")):
+        raise DTypeError(f"{name} must be a layer, with params, forward and backward, got {type(layer).__name__}")
+
+
+@contextmanager
+def buffers_kept(layers: Iterable[Any]) -> Iterator[None]:
+    """Put the layers' buffers, such as running statistics, back as they were if the block raises."""
+    kept = [(layer.buffers, list(layer.buffers)) for layer in layers if getattr(layer, "buffers", None)]
+    try:
+        yield
+    except BaseException:
+        for buffers, before in kept:  # a layer puts new arrays in their places, and does not write to the old ones
+            buffers[:] = before
+        raise
 
 
 class ArrayOf:
