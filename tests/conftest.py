@@ -35,3 +35,26 @@ LAYOUTS = {
 @pytest.fixture(params=LAYOUTS)
 def layout(request):
     return LAYOUTS[request.param]
+
+
+def _bytes_of(value):
+    """Every array in a call's arguments, as bytes."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.tobytes()
+    if isinstance(value, (list, tuple)):
+        return [_bytes_of(part) for part in value]
+    return [_bytes_of(part) for part in value.values()] if isinstance(value, dict) else None
+
+
+@pytest.fixture
+def refuses():
+    """Check that a call raises what it should, by the message it should, and changes no byte that it was given."""
+
+    def check(error, message, function, *arguments, **named):
+        before = _bytes_of((arguments, named))
+        with pytest.raises(error, match=message) as caught:
+            function(*arguments, **named)
+        assert _bytes_of((arguments, named)) == before
+        return caught.value
+
+    return check
