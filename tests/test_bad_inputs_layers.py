@@ -135,7 +135,7 @@ def test_parameters_and_statistics_replaced(name, refuses):
             refuses(error, rf"{name}\.{attribute} {message}", setattr, layer, attribute, value)
     assert state_of(layer) == before
     layer.params[0] = np.ones(7, np.float32)  # past the attribute, into the list
-    with pytest.raises(ValueError, match="params hold|broadcast"):
+    with pytest.raises(ValueError, match=r"params hold|broadcast"):
         layer.forward(LAYERS[name][1])
 
 
