@@ -90,7 +90,7 @@ def _read_header(reader: DataReader, wanted: int | None) -> tuple[tuple[int, ...
     start = _read_header_part(reader, 4)
     magic = int.from_bytes(start, "big")
     if wanted is not None and magic != wanted and magic in KINDS:
-        raise reader.error(f"this is a {_kind(magic)}; {KINDS[wanted]} ({wanted}) expected")
+        raise reader.error(f"this is {_kind(magic)}; {KINDS[wanted]} ({wanted}) expected")
     if start[:2] == GZIP_MAGIC:
         raise reader.error("gzip data in a file whose name does not end in .gz")
     if start[:2] != b"\0\0" or start[2] not in ELEMENT_DTYPES or not 1 <= start[3] <= MAX_AXES:
@@ -103,7 +103,7 @@ def _read_header(reader: DataReader, wanted: int | None) -> tuple[tuple[int, ...
 
 
 def _kind(magic: int) -> str:
-    return f"{KINDS[magic]} (magic {magic})"
+    return f"{'an' if magic == IMAGE_MAGIC else 'a'} {KINDS[magic]} (magic {magic})"
 
 
 def _read_header_part(reader: DataReader, size: int) -> bytes:

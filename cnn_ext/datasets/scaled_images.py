@@ -46,6 +46,8 @@ class ScaledImages:
     def __init__(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         if not isinstance(images, np.ndarray):
             raise DTypeError(f"images must be a numpy.ndarray, got {type(images).__name__}")
+        if isinstance(images, np.ma.MaskedArray):
+            raise DTypeError("images must be a plain numpy.ndarray, got a masked array")
         if images.dtype != np.uint8:
             raise DTypeError(f"images must be uint8, got {images.dtype}")
         if images.ndim < 2:
