@@ -68,7 +68,7 @@ def _from_environment() -> int:
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
         return min(usable_cpus(), _threads.MAX_THREADS)
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _threads.MAX_THREADS):
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= _threads.MAX_THREADS):
         raise ValueError(f"{VARIABLE} must be an int in [1, {_threads.MAX_THREADS}], got {value!r}")
     return int(value)
 
