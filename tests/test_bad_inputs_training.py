@@ -478,3 +478,13 @@ def test_a_run_that_meets_a_nan_leaves_everything_as_the_step_before(trainable):
         fit(**{**trainable.arguments(), "X": poisoned}, epochs=1, callbacks=[watch])
     assert trainable.state() == (seen or [trainable.state()])[-1]
     assert all(np.isfinite(array).all() for array in trainable.net.layers[1].buffers)
+
+
+def test_the_velocity_lives_from_epoch_to_epoch_and_from_run_to_run():
+    def trained(*epochs):
+        start, rng = Trainable(), np.random.default_rng(3)
+        for n in epochs:
+            fit(**{**start.arguments(), "rng": rng}, epochs=n)
+        return start.state()
+
+    assert trained(1, 1, 1) == trained(3)
