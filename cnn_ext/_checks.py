@@ -131,10 +131,10 @@ def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, n
     return x.view(np.ndarray)  # not a subclass: a matrix stays 2-D however it is reshaped
 
 
-def check_apart(arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
-    """Raise ValueError if two of the arrays, which are given by name, share memory."""
+def check_apart(names: Iterable[str], arrays: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> None:
+    """Raise ValueError if two of the arrays, which are called by these names, share memory."""
     seen: list[tuple[str, np.ndarray[Any, np.dtype[Any]]]] = []
-    for name, array in arrays.items():
+    for name, array in zip(names, arrays, strict=True):
         for other_name, other in seen:
             if np.may_share_memory(array, other) and np.shares_memory(array, other):
                 raise ValueError(f"{other_name} and {name} share memory: each must have its own")

@@ -46,7 +46,7 @@ def clip_gradients(grads: Sequence[Array], max_norm: float) -> float:
     for name, grad in named.items():
         if not grad.flags.writeable:
             raise ValueError(f"{name} is read-only and cannot be scaled")
-    check_apart(named)
+    check_apart(named, named.values())
     grads = list(named.values())
     norm = math.sqrt(sum(map(sum_of_squares, grads)))
     if math.isinf(norm):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._checks import as_list, check_apart, check_array, check_bool, check_real
 from .errors import NonFiniteError, ShapeError
-from .layers.base import Array
+from .layers.base import Array, NumberIn
 from .passes import adam_step, all_finite, momentum_step
 
 
@@ -36,8 +36,10 @@ class Optimizer(ABC):
 
     state_names: tuple[str, ...] = ()
 
+    lr = NumberIn("(0, inf)")
+
     def __init__(self, lr: float) -> None:
-        self.lr = check_real("lr", lr, "(0, inf)")
+        self.lr = lr
         self.steps = 0
         self.state: dict[str, list[Array]] = {}
 
@@ -75,7 +77,7 @@ class Optimizer(ABC):
             A NaN or infinity in a gradient, or a rate that is infinite in the precision of a parameter. The
             parameters and the state are as before.
         """
-        factor = check_real("factor", factor, "[0, inf)")
+        rate = self.lr * check_real("factor", factor, "[0, inf)")
         params, grads = as_list("params", params), as_list("grads", grads)
         if len(grads) != len(params):
             raise ValueError(f"grads must have one array for each of the {len(params)} params, got {len(grads)}")
@@ -94,12 +96,10 @@ class Optimizer(ABC):
             if not all_finite(grad):
                 count = np.count_nonzero(~np.isfinite(grad))
                 raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
-            with np.errstate(over="ignore"):
-                if np.isinf(param.dtype.type(self.lr * factor)):
-                    rate = f"the rate {self.lr * factor} is beyond the range of {param.dtype}"
-                    raise NonFiniteError(f"step {self.steps + 1}: {rate}")
+            if rate > float(np.finfo(param.dtype).max):
+                raise NonFiniteError(f"step {self.steps + 1}: the rate {rate} is beyond the range of {param.dtype}")
         if self.steps == 0:
-            check_apart(dict(zip(names, params)))
+            check_apart(names, params)
             self.start(params)
         for arrays in self.state.values():
             if [(array.shape, array.dtype) for array in arrays] != [(param.shape, param.dtype) for param in params]:
@@ -107,7 +107,7 @@ class Optimizer(ABC):
         self.steps += 1
         for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
             kept = [self.state[state_name][index] for state_name in self.state_names]
-            self._update(param, grad, param.dtype.type(self.lr * factor), *kept)
+            self._update(param, grad, param.dtype.type(rate), *kept)
 
     def start(self, params: Sequence[Array]) -> None:
         """Make the state anew, as it is before the first step."""

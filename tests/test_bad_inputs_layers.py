@@ -115,6 +115,19 @@ def test_a_batch_or_a_gradient_replaced(name, refuses):
         np.testing.assert_array_equal(array, same)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_memory_layout_does_not_matter(name, layout):
+    make, good = LAYERS[name]
+    results = []
+    for change in (np.copy, layout):
+        layer = make()
+        out = layer.forward(change(good))
+        dX, grads = layer.backward(change(np.linspace(-1, 1, out.size, dtype=np.float32).reshape(out.shape)))
+        results.append([out, dX, *grads])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
 @pytest.mark.parametrize("name", ["Conv", "FullyConnected", "BatchNorm"])
 def test_parameters_and_statistics_replaced(name, refuses):
     layer = LAYERS[name][0]()

@@ -224,6 +224,7 @@ BAD_STEPS = [
 BAD_FIRST_STEPS = [
     (lambda p, g: ([p[0], p[0][0]], g), ValueError, "a and b share memory"),
     (lambda p, g: ([p[1], p[1]], [g[1], g[1]]), ValueError, "a and b share memory"),
+    (lambda p, g: ([p[1][::2], p[1][:2]], [g[1][::2], g[1][:2]]), ValueError, "a and b share memory"),
 ]
 BAD_FACTORS = [*NO_REALS, NEGATIVE, (1e300, NonFiniteError, "the rate .* is beyond the range of float32")]
 
@@ -241,6 +242,8 @@ def test_a_step_that_is_refused_changes_nothing(make, steps_before, refuses):
     before = everything()
     for spoil, error, message in [*BAD_STEPS, *(BAD_FIRST_STEPS if steps_before == 0 else [])]:
         refuses(error, message, optimizer.step, *spoil(params, grads), names=["a", "b"])
+    for lr, error, message in POSITIVE:
+        refuses(error, f"lr {message}", setattr, optimizer, "lr", lr)
     for factor, error, message in BAD_FACTORS:
         refuses(error, message, optimizer.step, params, grads, factor=factor)
     for names in ("a", ["a"], ["a", "b", "c"], 3):
