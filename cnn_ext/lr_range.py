@@ -74,7 +74,7 @@ class LRRange:
         axes.axvline(self.suggestion, color="C3", linestyle="--", label=f"suggestion {self.suggestion:.2g}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=self._visible())
         axes.legend()
-        figure.savefig(path, format="png", dpi=150)
+        figure.savefig(os.fspath(path), format="png", dpi=150)
 
     def _visible(self) -> tuple[float, float]:
         """Return limits that the last, diverging steps do not blow up."""

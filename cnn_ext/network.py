@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_list, check_real
+from ._checks import as_list
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
-from .layers.base import Array, Shape, as_float_array, buffers_kept, check_layer, named_arrays
+from .layers.base import Array, NumberIn, Shape, as_float_array, buffers_kept, check_layer, named_arrays
 from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
@@ -60,6 +60,8 @@ class NeuralNet:
         `l2` negative or not a number; no layers, or something else; a loss that cannot be called.
     """
 
+    l2 = NumberIn("[0, inf)")
+
     def __init__(self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001) -> None:
         self.layers = as_list("layers", layers)
         if not self.layers:
@@ -69,7 +71,7 @@ class NeuralNet:
         if not callable(loss_func):
             raise DTypeError(f"loss_func must be callable, got {type(loss_func).__name__}")
         self.loss_func = loss_func
-        self.l2 = check_real("l2", l2, "[0, inf)")
+        self.l2 = l2
         self.notes: dict[str, Any] = {}
         self.shapes()
         self.scores: Array = np.empty((0, 0), self.dtype)
@@ -221,7 +223,13 @@ class NeuralNet:
     def _outputs(self, X: Array) -> Iterator[Array]:
         X = as_indexable("X", X)
         for start in range(0, len(X), INFERENCE_CHUNK):
-            yield self.forward(X[start : start + INFERENCE_CHUNK], training=False)
+            images = X[start : start + INFERENCE_CHUNK]
+            out = self.forward(images, training=False)
+            if out.ndim != 2 or len(out) != len(images):
+                raise ShapeError(
+                    f"the last layer must give ({len(images)}, classes) for as many images, got {out.shape}"
+                )
+            yield out
 
     def summary(self) -> str:
         """Return a table of the layers: output shapes, numbers of parameters, memory."""

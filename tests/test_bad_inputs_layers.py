@@ -292,6 +292,14 @@ def test_weights_replaced(refuses):
     assert [state_of(layer) for layer in WEIGHTED.layers] == before
 
 
+class Own(ReLU):
+    """A layer of one's own, with what it says are its parameters."""
+
+    def __init__(self, params):
+        super().__init__()
+        self.params = params
+
+
 # What is done, the exception, its message.
 OTHERS = [
     (lambda: NeuralNet(None), DTypeError, "layers must be a list or tuple, got NoneType"),
@@ -309,6 +317,13 @@ OTHERS = [
     (lambda: NET.evaluate(IMAGES[:0], LABELS[:0]), ShapeError, "X holds no images"),
     (lambda: NET.predict(IMAGES[:, :1]), ShapeError, "Conv expects 2 input channels, got 1"),
     (lambda: NET.predict(IMAGES.astype(np.uint8)), DTypeError, "X must be float32 or float64, got uint8: scale it first"),
+    (lambda: NeuralNet([ReLU()]).predict(IMAGES), ShapeError, r"the last layer must give \(4, classes\) .*, got \(4, 2"),
+    (lambda: NeuralNet([ReLU()]).predict(np.ones(3, np.float32)), ShapeError, r"the last layer must give \(3, classes\)"),
+    (lambda: NeuralNet([Own(3)]), DTypeError, r"layers\[0\].params must be a list of numpy.ndarray, got 3"),
+    (lambda: NeuralNet([Own([3])]), DTypeError, r"layers\[0\].params must be a list of numpy.ndarray, got \[3\]"),
+    (lambda: setattr(net(), "l2", "0.1"), DTypeError, "l2 must be a number, got str"),
+    (lambda: setattr(net(), "l2", NAN), ValueError, r"l2 must be in \[0, inf\), got nan"),
+    (lambda: setattr(BatchNorm(2), "running_var", [1, -1]), ValueError, r"running_var must be >= 0, got -1"),
     (lambda: net().backward(SCORES), RuntimeError, r"backward\(\) called before forward\(\)"),
     (lambda: Ensemble(None), DTypeError, "nets must be a list or tuple, got NoneType"),
     (lambda: Ensemble(NET), DTypeError, "nets must be a list or tuple, got NeuralNet"),

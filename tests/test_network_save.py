@@ -252,7 +252,7 @@ def half_precision(net):
 
 
 def penalty_as_text(net):
-    net.l2 = "0.1"
+    net.__dict__["l2"] = "0.1"  # past the check of the attribute
 
 
 def own_layer(net):

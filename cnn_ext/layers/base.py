@@ -123,6 +123,8 @@ def check_layer(name: str, layer: Any) -> None:
         raise DTypeError(f"{name} must be a layer, got the class {layer.__name__}: call it")
     if not all(hasattr(layer, attribute) for attribute in ("params", "forward", "backward")):
         raise DTypeError(f"{name} must be a layer, with params, forward and backward, got {type(layer).__name__}")
+    if not isinstance(layer.params, (list, tuple)) or not all(isinstance(param, np.ndarray) for param in layer.params):
+        raise DTypeError(f"{name}.params must be a list of numpy.ndarray, got {layer.params!r:.80}")
 
 
 @contextmanager
@@ -144,9 +146,10 @@ class ArrayOf:
     never part and the caller's array is never trained by accident.
     """
 
-    def __init__(self, list_name: str, index: int) -> None:
+    def __init__(self, list_name: str, index: int, least: float = -np.inf) -> None:
         self.list_name = list_name
         self.index = index
+        self.least = least
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -163,6 +166,8 @@ class ArrayOf:
             raise DTypeError(f"{name} must be an array of real numbers, got {array.dtype}")
         if array.shape != current.shape:
             raise ShapeError(f"{name} must have shape {current.shape}, got {array.shape}")
+        if (array < self.least).any():
+            raise ValueError(f"{name} must be >= {self.least}, got {array[array < self.least][0]}")
         arrays[self.index] = np.array(array, dtype=current.dtype, order="C")
 
 

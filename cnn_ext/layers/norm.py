@@ -60,7 +60,7 @@ class BatchNorm(Layer):
     gamma = ArrayOf("params", 0)
     beta = ArrayOf("params", 1)
     running_mean = ArrayOf("buffers", 0)
-    running_var = ArrayOf("buffers", 1)
+    running_var = ArrayOf("buffers", 1, least=0)
     momentum = NumberIn("[0, 1]")
     eps = NumberIn("(0, inf)")
 
