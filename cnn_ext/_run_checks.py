@@ -28,7 +28,10 @@ def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callback
     if validation is not None:
         if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
             raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}")
-        check_data(net, *validation)
+        try:
+            check_data(net, *validation)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"validation: {error}") from error
 
 
 def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None) -> None:
