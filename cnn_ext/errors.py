@@ -35,3 +35,10 @@ class CheckpointMismatchError(CheckpointError):
 
 class NonFiniteError(CnnExtError, ArithmeticError):
     """A NaN or an infinity where only finite numbers make sense; the message names the place."""
+
+
+def shown(text: object) -> str:
+    """Return text that came from a file as a message may hold it: of bounded length, and nothing a terminal obeys."""
+    text = str(text)
+    short = text if len(text) <= 200 else f"{text[:200]}..."
+    return short if short.isprintable() else short.encode("unicode_escape").decode("ascii")

@@ -21,14 +21,16 @@ import numpy as np
 from ._checks import check_array
 from ._files import open_without_waiting, write_atomically
 from ._version import __version__
-from .errors import CheckpointCorruptError, CheckpointError, DTypeError
+from .errors import CheckpointCorruptError, CheckpointError, DTypeError, shown
 from .layers.base import Array
 
 FORMAT_VERSION = 1
 DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype("<f2"): "F16", np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}
 METADATA_KEYS = {"architecture", "cnn_ext_version", "format_version", "sha256"}
 UNSEALED = "0" * 64
-LARGEST_HEADER = 16 << 20
+# What a stranger's file may hold: a header becomes up to fifty times as large, tensors three times.
+LARGEST_HEADER = 4 << 20
+LARGEST_FILE = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def write_model(
     if len(header) > LARGEST_HEADER:
         raise ValueError(f"architecture makes a header of {len(header)} bytes, more than {LARGEST_HEADER}")
     start = len(header).to_bytes(8, "little") + header
+    if len(start) + offset > LARGEST_FILE:
+        raise ValueError(f"tensors make a file of {len(start) + offset} bytes, more than {LARGEST_FILE}")
     seal = _sum_of(start, *data)
     write_atomically(path, [start.replace(UNSEALED.encode(), seal.encode(), 1), *data])
 
@@ -120,16 +124,10 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     CheckpointCorruptError
         The file is damaged, or no safetensors file at all.
     CheckpointError
-        A sound safetensors file that cnn_ext did not write, or that a newer cnn_ext wrote.
+        A sound safetensors file that cnn_ext did not write, or that a newer cnn_ext wrote, or beyond LARGEST_FILE.
     """
-    content = _read(path)
-    n = int.from_bytes(content[:8], "little")
-    try:
-        metadata = parse_json(content[8 : 8 + n].decode("utf-8")).get("__metadata__", {})
-        if not all(isinstance(value, str) for value in metadata.values()):
-            raise TypeError("metadata that is not text")
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointCorruptError(f"{path}: the header is not that of a safetensors file: {error}") from error
+    content, metadata = _read(path)
+    start = 8 + int.from_bytes(content[:8], "little")
     ours = METADATA_KEYS & metadata.keys()
     if not ours:
         _entries_of(path, content)
@@ -137,27 +135,31 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     if ours != METADATA_KEYS:
         raise CheckpointCorruptError(f"{path}: the metadata lacks {', '.join(sorted(METADATA_KEYS - ours))}")
     seal = metadata["sha256"]
-    unsealed = content[: 8 + n].replace(seal.encode("ascii", "replace"), UNSEALED.encode(), 1)
-    if _sum_of(unsealed, memoryview(content)[8 + n :]) != seal:
+    unsealed = content[:start].replace(seal.encode("ascii", "replace"), UNSEALED.encode(), 1)
+    if _sum_of(unsealed, memoryview(content)[start:]) != seal:
         raise CheckpointCorruptError(f"{path}: the SHA-256 sum is not the one in the header: the file was altered")
     version = metadata["format_version"]
     if version != str(FORMAT_VERSION):
         raise CheckpointError(
-            f"{path}: format version {version}, written by cnn_ext {metadata['cnn_ext_version']}; "
+            f"{path}: format version {shown(version)}, written by cnn_ext {shown(metadata['cnn_ext_version'])}; "
             f"this is cnn_ext {__version__}, which reads version {FORMAT_VERSION}: install cnn_ext >= "
-            f"{metadata['cnn_ext_version']}"
+            f"{shown(metadata['cnn_ext_version'])}"
         )
     try:
         architecture = parse_json(metadata["architecture"])
     except (ValueError, RecursionError) as error:
-        raise CheckpointCorruptError(f"{path}: the architecture is not JSON: {error}") from error
+        raise CheckpointCorruptError(f"{path}: the architecture is not JSON: {shown(error)}") from error
     if not isinstance(architecture, dict):
         raise CheckpointCorruptError(f"{path}: the architecture is not a JSON object")
     return ModelFile(architecture, _tensors_of(path, content), metadata)
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a regular file whose header's length makes sense."""
+def _read(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
+    """Return the content and the metadata of a regular file whose size is what its header says.
+
+    Read once from start to end, the header before memory is taken for the rest: what is judged is what is used, even
+    if the file changes meanwhile.
+    """
     with open(os.fspath(path), "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -168,8 +170,30 @@ def _read(path: str | os.PathLike[str]) -> bytes:
             raise CheckpointCorruptError(
                 f"{path}: not a safetensors file: {status.st_size} bytes, of which the header would be {n}"
             )
-        file.seek(0)
-        return file.read(status.st_size)
+        header = file.read(n)
+        metadata, declared = _parsed(path, header)
+        if declared != status.st_size - 8 - n:
+            raise CheckpointCorruptError(
+                f"{path}: the header declares {declared} bytes of tensors, the file has {status.st_size - 8 - n}"
+            )
+        if status.st_size > LARGEST_FILE:
+            raise CheckpointError(f"{path}: {status.st_size} bytes, more than {LARGEST_FILE}")
+        return b"".join((start, header, file.read(declared))), metadata
+
+
+def _parsed(path: Any, header: bytes) -> tuple[dict[str, str], int]:
+    """Return the metadata, and how many bytes of tensors the header declares."""
+    try:
+        entries = parse_json(header.decode("utf-8"))
+        metadata = entries.pop("__metadata__", {})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError("metadata that is not text")
+        ends = [entry["data_offsets"][1] for entry in entries.values()]
+        if not all(type(end) is int and end >= 0 for end in ends):
+            raise TypeError("offsets that are not sizes")
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise CheckpointCorruptError(f"{path}: the header is not that of a safetensors file: {shown(error)}") from error
+    return metadata, max(ends, default=0)
 
 
 def parse_json(text: str) -> Any:
@@ -197,7 +221,7 @@ def _entries_of(path: Any, content: bytes) -> list[tuple[str, dict[str, Any]]]:
     try:
         return deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise CheckpointCorruptError(f"{path}: {error}") from error
+        raise CheckpointCorruptError(f"{path}: {shown(error)}") from error
 
 
 def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
@@ -205,11 +229,11 @@ def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
     tensors = {}
     for name, entry in _entries_of(path, content):
         if entry["dtype"] not in dtypes:
-            raise CheckpointError(f"{path}: tensor {name!r} has dtype {entry['dtype']}, F16, F32 or F64 expected")
+            raise CheckpointError(f"{path}: tensor {shown(name)} has dtype {entry['dtype']}, F16, F32 or F64 expected")
         try:
             little = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
         except (ValueError, OverflowError) as error:  # more axes than an array can have; a huge axis beside one of 0
-            raise CheckpointCorruptError(f"{path}: tensor {name!r}: {error}") from error
+            raise CheckpointCorruptError(f"{path}: tensor {shown(name)}: {error}") from error
         tensors[name] = little.astype(little.dtype.newbyteorder("="), copy=False)
     return tensors
 

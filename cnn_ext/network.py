@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import as_list
 from .batches import as_indexable
-from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError
+from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, NumberIn, Shape, as_float_array, buffers_kept, check_layer, named_arrays
@@ -289,11 +289,13 @@ class NeuralNet:
         saved = read_network(path, allow_nonfinite)
         loss_func = loss_func or saved.loss_func
         if loss_func is None:
-            raise CheckpointError(f"{path} was saved with the loss {saved.loss_name!r}: give it as loss_func")
+            raise CheckpointError(
+                f"{path} was saved with the loss {shown(repr(saved.loss_name))}: give it as loss_func"
+            )
         try:
             net = cls(saved.layers, loss_func, saved.l2)
         except ValueError as error:
-            raise CheckpointMismatchError(f"{path} describes no network: {error}") from error
+            raise CheckpointMismatchError(f"{path} describes no network: {shown(error)}") from error
         net.notes = saved.notes
         return net
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._checks import FLOAT_DTYPES, check_real
-from .errors import CheckpointMismatchError, DTypeError
+from .errors import CheckpointMismatchError, DTypeError, shown
 from .layers import LAYER_TYPES, Layer
 from .layers.base import Array, Shape
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
@@ -113,7 +113,7 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
             raise TypeError(f"notes must be a dict, got {type(notes).__name__}")
         loss_name, loss_func = str(model.architecture["loss_func"]), _loss_of(model.architecture)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise CheckpointMismatchError(f"{path} describes no network of this version: {error!r}") from error
+        raise CheckpointMismatchError(f"{path} describes no network of this version: {shown(repr(error))}") from error
     for name, tensor in model.tensors.items():
         _, index, key = name.split(".")
         setattr(layers[int(index)], key, tensor)
@@ -136,7 +136,7 @@ def _check_tensors(
     if missing or unexpected:
         raise CheckpointMismatchError(
             f"{path} has other tensors than its architecture: "
-            f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
+            f"missing: {shown(', '.join(missing)) or 'none'}; unexpected: {shown(', '.join(unexpected)) or 'none'}"
         )
     for name, (shape, dtype) in wanted.items():
         tensor = tensors[name]
