@@ -140,12 +140,12 @@ BAD = {
     "images with NaN": pickle.dumps(tuple((X * np.float32("nan"), y) for X, y in PARTS)),
     "too few labels": pickle.dumps(tuple((X, y[:0]) for X, y in PARTS)),
     "label 10": pickle.dumps(tuple((X, y + 6) for X, y in PARTS)),
-    "hash of a deep tuple": b"\x80\x02}(" + b")" + b"\x85" * 300_000 + b"K\x01u.",
+    "hash of a deep tuple": b"\x80\x02}(" + b")" + b"\x85" * 200_000 + b"K\x01u.",
     "hash of a doubled tuple": b"\x80\x02})q\x00" + b"h\x00h\x00\x86q\x00" * 80 + b"K\x01s.",
     "hash of a doubled tuple, old": b"(" + b")q\x00" + b"h\x00h\x00\x86q\x00" * 80 + b"K\x01d.",
     "dtype of a doubled tuple": b"\x80\x02cnumpy\ndtype\n)q\x00" + b"h\x00h\x00\x86q\x00" * 80 + b"\x85R.",
     "encoding of a doubled tuple": b"\x80\x02c_codecs\nencode\nU\x01a)q\x00" + b"h\x00h\x00\x86q\x00" * 80 + b"\x86R.",
-    "nested": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+    "nested": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
 }
 
 

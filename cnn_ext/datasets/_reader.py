@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 import zlib
@@ -80,12 +81,28 @@ class DataReader:
             filled += len(data)
         return filled
 
+    def rest(self, limit: int, what: str) -> bytes:
+        """Return all that is left, or raise DataFormatError where that is more than `limit` bytes."""
+        content = io.BytesIO()  # grown as the bytes come: a reader asked for `limit` bytes would take them at once
+        while data := self.read(CHUNK):
+            if content.tell() + len(data) > limit:
+                raise self.error(f"more than {limit} bytes, too many for {what}")
+            content.write(data)
+        return content.getvalue()
+
     def skip_to_end(self) -> int:
         """Read and drop the rest (which is what checks a gzip file's sum); return how many bytes it was."""
         start = self.offset
         while self.read(CHUNK):
             pass
         return self.offset - start
+
+    def skip(self, size: int) -> None:
+        """Read and drop `size` bytes, or raise DataFormatError where the stream ends before."""
+        end = self.offset + size
+        while self.offset < end:
+            if not self.read(min(CHUNK, end - self.offset)):
+                raise self.error(f"the file ends at byte {self.offset}, {end} or more expected")
 
 
 def path_name(path: Any) -> str:

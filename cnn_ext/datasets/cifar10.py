@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataFormatError
-from ._reader import DataReader, open_data, path_name
-from .labels import checked_labels
+from ._reader import open_data, path_name
+from ._tar import tar_members
+from .labels import check_label_count, checked_labels
 from .mnist import N_CLASSES, Array, Part, PathLike, select
 from .safe_pickle import as_array, load_arrays
 
@@ -20,7 +20,7 @@ TRAINING_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 TEST_BATCH = "test_batch"
 BATCHES = [*TRAINING_BATCHES, TEST_BATCH]
 MAX_BATCH_BYTES = 1 << 26
-MAX_ARCHIVE_BYTES = 1 << 30
+MAX_ARCHIVE_BYTES = 1 << 29
 
 
 def load_cifar10(
@@ -52,7 +52,7 @@ def load_cifar10(
     """
     place = path_name(path)  # first: to the operating system, an int is an open file
     raw = _from_folder(Path(place)) if os.path.isdir(place) else _from_archive(path)
-    batches = {name: _decode(data, f"{place}: {name}") for name, data in raw.items()}
+    batches = {name: _decode(raw.pop(name), f"{place}: {name}") for name in BATCHES}
     training = [batches[name] for name in TRAINING_BATCHES]
     images = np.concatenate([images for images, _ in training])
     labels = np.concatenate([labels for _, labels in training])
@@ -64,22 +64,8 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
     raw = {}
     for name in BATCHES:
         with open_data(folder / name) as reader:
-            raw[name] = reader.read(MAX_BATCH_BYTES + 1)
-            if len(raw[name]) > MAX_BATCH_BYTES:
-                raise reader.error(f"more than {MAX_BATCH_BYTES} bytes, too many for a batch of CIFAR-10")
+            raw[name] = reader.rest(MAX_BATCH_BYTES, "a batch of CIFAR-10")
     return raw
-
-
-class _Bounded:
-    """A stream for tarfile that refuses to give more than an archive of CIFAR-10 can hold."""
-
-    def __init__(self, reader: DataReader) -> None:
-        self._reader = reader
-
-    def read(self, size: int) -> bytes:
-        if self._reader.offset > MAX_ARCHIVE_BYTES:
-            raise self._reader.error(f"more than {MAX_ARCHIVE_BYTES} bytes, too many for CIFAR-10")
-        return self._reader.read(size)
 
 
 def _from_archive(path: PathLike) -> dict[str, bytes]:
@@ -87,17 +73,12 @@ def _from_archive(path: PathLike) -> dict[str, bytes]:
     wanted = {f"{FOLDER}/{name}": name for name in BATCHES}
     raw = {}
     with open_data(path) as reader:
-        try:
-            with tarfile.open(fileobj=_Bounded(reader), mode="r|") as archive:  # type: ignore[call-overload]
-                for member in archive:
-                    if member.name not in wanted or not member.isreg():
-                        continue
-                    if member.size > MAX_BATCH_BYTES:
-                        raise reader.error(f"{member.name} declares {member.size} bytes, more than {MAX_BATCH_BYTES}")
-                    content = archive.extractfile(member)
-                    raw[wanted[member.name]] = b"" if content is None else content.read()
-        except tarfile.TarError as error:
-            raise reader.error(f"not a sound tar archive: {error}") from error
+        for member in tar_members(reader, MAX_ARCHIVE_BYTES):
+            if member.name not in wanted or not member.is_file:
+                continue
+            if member.size > MAX_BATCH_BYTES:
+                raise reader.error(f"{member.name} declares {member.size} bytes, more than {MAX_BATCH_BYTES}")
+            raw[wanted[member.name]] = reader.take(member.size)
         missing = [name for name in BATCHES if name not in raw]
         if missing:
             raise reader.error(f"no {FOLDER}/{missing[0]} in the archive")
@@ -110,9 +91,8 @@ def _decode(data: bytes, name: str) -> Part:
         raise DataFormatError(f"{name}: a dict expected, got {type(batch).__name__}")
     # Python 3 reads the published keys as text; a batch written anew may hold them as bytes.
     images = as_array(batch.get("data", batch.get(b"data")), name, "data")
-    labels = checked_labels(as_array(batch.get("labels", batch.get(b"labels")), name, "labels"), N_CLASSES, name)
+    labels = as_array(batch.get("labels", batch.get(b"labels")), name, "labels")
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
         raise DataFormatError(f"{name}: data must be uint8 (N, 3072), got {images.dtype} {images.shape}")
-    if len(images) != len(labels):
-        raise DataFormatError(f"{name}: {len(images)} images, but {len(labels)} labels")
-    return images.reshape(-1, 3, 32, 32), labels
+    check_label_count(labels, len(images), name)
+    return images.reshape(-1, 3, 32, 32), checked_labels(labels, N_CLASSES, name)

@@ -67,7 +67,8 @@ def read_idx(
         shape, dtype = _read_header(reader, magic)
         start = reader.offset
         expected = math.prod(shape) * dtype.itemsize
-        if expected > max_bytes:
+        # NumPy refuses an array of no elements, too, whose other axes multiply to more than it can count.
+        if math.prod(max(size, 1) for size in shape) * dtype.itemsize > max_bytes:
             raise reader.error(f"header declares {shape}, {expected} bytes, more than the {max_bytes} allowed")
         if expected > reader.capacity - start:
             raise _wrong_length(reader, start, expected, str(reader.skip_to_end()))

@@ -59,6 +59,12 @@ def checked_labels(labels: np.ndarray[Any, np.dtype[Any]], num_class: int, name:
     return labels.astype(np.int64)
 
 
+def check_label_count(labels: np.ndarray[Any, np.dtype[Any]], n_images: int, name: str) -> None:
+    """Raise DataFormatError unless the file `name` has one label an image."""
+    if labels.ndim != 1 or len(labels) != n_images:
+        raise DataFormatError(f"{name}: {n_images} images, but {labels.size} labels of shape {labels.shape}")
+
+
 def first_outside(labels: np.ndarray[Any, np.dtype[Any]], num_class: int) -> int | None:
     """Return the index of the first label outside [0, num_class), or None."""
     outside = (labels < 0) | (labels >= num_class)

@@ -16,7 +16,7 @@ from .._checks import check_bool, check_int
 from ..errors import DataFormatError
 from ._reader import open_data, path_name
 from .idx import IMAGE_MAGIC, LABEL_MAGIC, read_idx
-from .labels import checked_labels, one_hot_encode
+from .labels import check_label_count, checked_labels, one_hot_encode
 from .safe_pickle import as_array, load_arrays
 from .scaled_images import ScaledImages
 
@@ -26,7 +26,10 @@ PathLike = str | os.PathLike[str]
 
 EMBEDDED = Path(__file__).parent / "mnist_files"
 N_CLASSES = 10
-MAX_PICKLE_BYTES = 1 << 30
+# What a stranger's file may hold: labels become eight times as large, a pickle's images up to twice.
+MAX_LABELS = 1 << 24
+MAX_PICKLE_BYTES = 1 << 29
+MAX_PICKLED_IMAGES = 1 << 17
 
 
 def load_mnist(
@@ -112,10 +115,10 @@ def idx_folder(folder: Path) -> tuple[Part, Part]:
 def _idx_part(folder: Path, prefix: str) -> Part:
     images_path, labels_path = _find(folder, f"{prefix}-images", "idx3"), _find(folder, f"{prefix}-labels", "idx1")
     images = read_idx(images_path, magic=IMAGE_MAGIC)
-    labels = checked_labels(read_idx(labels_path, magic=LABEL_MAGIC), N_CLASSES, str(labels_path))
+    labels = read_idx(labels_path, magic=LABEL_MAGIC, max_bytes=MAX_LABELS)
     if len(images) != len(labels):
         raise DataFormatError(f"{images_path} has {len(images)} images, but {labels_path} has {len(labels)} labels")
-    return images[:, np.newaxis], labels
+    return images[:, np.newaxis], checked_labels(labels, N_CLASSES, str(labels_path))
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
@@ -125,29 +128,33 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
 
 def _series_pickle(path: PathLike) -> tuple[Part, Part]:
     with open_data(path) as reader:
-        data = reader.read(MAX_PICKLE_BYTES + 1)
-        if len(data) > MAX_PICKLE_BYTES:
-            raise reader.error(f"more than {MAX_PICKLE_BYTES} bytes, too many for MNIST")
-        name = reader.name
-    parts = load_arrays(data, name)
+        name, parts = reader.name, load_arrays(reader.rest(MAX_PICKLE_BYTES, "MNIST"), reader.name)
     if not isinstance(parts, (tuple, list)) or len(parts) != 3:
         raise DataFormatError(f"{name}: three parts (training, validation, test) expected, got {type(parts).__name__}")
-    (X_train, y_train), (X_validation, y_validation), test = (_pickled_part(part, name) for part in parts)
-    return (np.concatenate([X_train, X_validation]), np.concatenate([y_train, y_validation])), test
+    training, validation, test = (_pickled_part(part, name) for part in parts)
+    total = len(training[0]) + len(validation[0]) + len(test[0])
+    if total > MAX_PICKLED_IMAGES:
+        raise DataFormatError(f"{name}: {total} images, more than {MAX_PICKLED_IMAGES}, too many for MNIST")
+    return _joined([training, validation], name), _joined([test], name)
 
 
 def _pickled_part(part: Any, name: str) -> Part:
     if not isinstance(part, (tuple, list)) or len(part) != 2:
         raise DataFormatError(f"{name}: a pair (images, labels) expected, got {type(part).__name__}")
-    images = as_array(part[0], name, "images")
-    labels = checked_labels(as_array(part[1], name, "labels"), N_CLASSES, name)
+    images, labels = as_array(part[0], name, "images"), as_array(part[1], name, "labels")
     if images.ndim != 2 or images.shape[1] != 784 or images.dtype.kind != "f":
         raise DataFormatError(f"{name}: images must be floats (N, 784), got {images.dtype} {images.shape}")
-    if len(images) != len(labels):
-        raise DataFormatError(f"{name}: {len(images)} images, but {len(labels)} labels")
+    check_label_count(labels, len(images), name)
+    return images, checked_labels(labels, N_CLASSES, name)
+
+
+def _joined(parts: list[Part], name: str) -> Part:
+    """Return the parts as one, images as float32."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of numbers beyond float32 is refused below
+        images = np.concatenate([images for images, _ in parts], dtype=np.float32)
     if not np.isfinite(images).all():
-        raise DataFormatError(f"{name}: images hold NaN or infinities")
-    return images.astype(np.float32).reshape(-1, 1, 28, 28), labels
+        raise DataFormatError(f"{name}: images hold NaN, infinities, or numbers beyond float32")
+    return images.reshape(-1, 1, 28, 28), np.concatenate([labels for _, labels in parts])
 
 
 def select(

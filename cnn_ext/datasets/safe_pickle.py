@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DataFormatError, UnsafePickleError
+from ..errors import DataFormatError, UnsafePickleError, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -28,7 +28,7 @@ ALLOWED_OPCODES = frozenset(
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
     PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""".split()
 )
-MAX_OPCODES = 1_000_000
+MAX_OPCODES = 250_000
 MAX_AXES = 32
 ARRAY_CODE = re.compile(r"[<>|=]?[fiu][1248]")
 
@@ -46,9 +46,9 @@ class PickledArray:
         self.describe(shape, dtype, "F" if is_fortran else "C", raw)
 
     def describe(self, shape: Any, dtype: Any, order: str, raw: Any) -> None:
-        if isinstance(raw, str):  # Python 2 wrote bytes as text
-            raw = raw.encode("latin-1")
-        if not isinstance(dtype, PickledDType) or not isinstance(raw, (bytes, bytearray)) or order not in ("C", "F"):
+        # Python 2 wrote bytes as text, a byte a character.
+        is_raw = isinstance(raw, (bytes, bytearray, str))
+        if not isinstance(dtype, PickledDType) or not is_raw or order not in ("C", "F"):
             raise ValueError("an array of something other than numbers")
         if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("an array of an impossible shape")
@@ -58,10 +58,15 @@ class PickledArray:
         self.description = (raw, dtype.dtype, shape, order)
 
     def array(self) -> Array:
-        """Return the array, sharing the memory of the pickle's bytes."""
+        """Return the array, sharing the memory of the pickle's bytes; text is encoded here, for what is asked for.
+
+        Encoded while the pickle is read, one text named a thousand times would become a thousand copies.
+        """
         if not self.description:
             raise ValueError("an array without content")
         raw, dtype, shape, order = self.description
+        if isinstance(raw, str):
+            raw = raw.encode("latin-1")
         array: Array = np.frombuffer(raw, dtype).reshape(shape, order=order)
         return array
 
@@ -110,10 +115,10 @@ class _DType:
 class _Encode:
     __slots__ = ()
 
-    def __call__(self, text: Any, encoding: Any = None) -> bytes:
+    def __call__(self, text: Any, encoding: Any = None) -> str:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
             raise ValueError("text to be encoded as something other than Latin-1")
-        return text.encode("latin-1")
+        return text  # encoded by the array that holds it
 
 
 class _NdArray:
@@ -137,7 +142,8 @@ _PythonUnpickler: Any = pickle._Unpickler
 class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
     """The unpickler written in Python: here, unlike in the compiled one, what becomes a key can be checked.
 
-    A tuple of itself, twice in a row, sixty times over, is a few bytes; its hash would take longer than a life.
+    A tuple of itself, twice in a row, sixty times over, is a few bytes; its hash would take longer than a life. Ints
+    can be chosen so that all their hashes are the same, those of text cannot.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
@@ -165,8 +171,8 @@ class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
 
 def _check_keys(keys: list[Any]) -> None:
-    if not all(isinstance(key, (str, bytes, int)) for key in keys):
-        raise ValueError("a dict with keys other than text and ints")
+    if not all(isinstance(key, (str, bytes)) for key in keys):
+        raise ValueError("a dict with keys other than text")
 
 
 def load_arrays(data: bytes, name: str) -> Any:
@@ -197,10 +203,10 @@ def load_arrays(data: bytes, name: str) -> Any:
         return _ArrayUnpickler(io.BytesIO(data), encoding="latin-1").load()
     except UnsafePickleError as error:
         raise error if str(error).startswith(name) else UnsafePickleError(f"{name}: {error}") from None
-    except DataFormatError:
+    except (DataFormatError, MemoryError):
         raise
     except Exception as error:  # damaged pickles fail in every way there is
-        raise DataFormatError(f"{name}: not a sound pickle of arrays: {error}") from error
+        raise DataFormatError(f"{name}: not a sound pickle of arrays: {shown(error)}") from error
 
 
 def as_array(value: Any, name: str, what: str) -> Array:
@@ -211,7 +217,7 @@ def as_array(value: Any, name: str, what: str) -> Array:
         if isinstance(value, list) and all(type(item) is int for item in value):
             return np.array(value, np.int64)
     except (ValueError, OverflowError) as error:
-        raise DataFormatError(f"{name}: {what}: {error}") from error
+        raise DataFormatError(f"{name}: {what}: {shown(error)}") from error
     raise DataFormatError(f"{name}: {what} must be an array, got {type(value).__name__}")
 
 
@@ -219,4 +225,4 @@ def _stand_in(module: str, name: str) -> Any:
     try:
         return STAND_INS[module, name]
     except KeyError:
-        raise UnsafePickleError(f"the pickle asks for {module}.{name}, which arrays do not need") from None
+        raise UnsafePickleError(f"the pickle asks for {shown(f'{module}.{name}')}, which arrays do not need") from None
