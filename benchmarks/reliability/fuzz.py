@@ -5,7 +5,8 @@
 A find is an exception outside the loader's family, a file taken for something other than what it holds, a warning, an
 event that is not the reading of the named file (a process, an import, a file written), more than a second, or more than
 SPACE bytes. The engine `atheris` (`pip install atheris`) is guided by the coverage of the Python code; `loop`, which
-needs nothing, by messages not seen before. Both change files as `_mutations.py` does. Each loader is a process.
+needs nothing, by messages not seen before. Both change files as `_mutations.py` does. Each loader is a process; ended
+with SIGTERM, it counts as far as it came.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,9 +38,9 @@ LIMIT = 4 << 30  # of the process: what takes more is a find, not the end of the
 
 
 class Trial:
-    """One loader, run on one input after the other."""
+    """One loader, run on one input after the other; the figures so far are in the file `out`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, out: Path) -> None:
         # Here, not above: atheris must be able to instrument what is imported.
         loaders = importlib.import_module("benchmarks.reliability._loaders")
         self.folder = loaders.Folder()
@@ -47,7 +49,7 @@ class Trial:
         self.slowest = 0.0
         self.outcomes: dict[str, int] = {}
         self.finds: dict[str, dict[str, Any]] = {}
-        self.began = time.perf_counter()
+        self.out, self.began = out, time.perf_counter()
         for codec in ("unicode_escape", "raw_unicode_escape", "latin-1", "utf-8", "ascii"):
             "x".encode(codec).decode(codec)  # imports it: imports are finds from here on
         for seed in self.loader.seeds:  # the first use of a loader imports and fills caches
@@ -74,6 +76,8 @@ class Trial:
         if first:
             return True
         self.executions += 1
+        if self.executions % 5000 == 0:
+            self.write_figures()
         self.accepted += outcome == "accepted"
         seconds, now = time.process_time() - began, peak()
         self.slowest = max(self.slowest, seconds)
@@ -90,16 +94,23 @@ class Trial:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         return self.outcomes[outcome] == 1
 
-    def figures(self) -> dict[str, Any]:
-        return {
+    def write_figures(self) -> None:
+        figures = {
             "executions": self.executions,
             "seconds": round(time.perf_counter() - self.began, 1),
+            "cpu_seconds": round(time.process_time(), 1),
             "accepted": self.accepted,
             "kinds of outcome": len(self.outcomes),
             "slowest_seconds": round(self.slowest, 3),
             "peak_mb": peak() >> 20,
             "finds": list(self.finds.values()),
         }
+        self.out.with_suffix(".new").write_text(json.dumps(figures))
+        self.out.with_suffix(".new").replace(self.out)
+
+    def finish(self) -> None:
+        self.write_figures()
+        shutil.rmtree(self.folder.path)
 
 
 def peak() -> int:
@@ -119,18 +130,18 @@ def run_loop(trial: Trial, executions: int, seed: int) -> None:
             corpus.append(content)
 
 
-def run_atheris(name: str, executions: int, seed: int, finish: Any) -> None:
+def run_atheris(name: str, executions: int, seed: int, out: Path) -> None:
     import atheris
 
     sys.modules.pop("pickle", None)  # imported by now, without being instrumented
     with atheris.instrument_imports(include=["cnn_ext", "pickle"], enable_loader_override=False):
-        trial = Trial(name)
+        trial = Trial(name, out)
     seeds = [content for content in trial.loader.seeds if content]
 
     def one(content: bytes) -> None:
         trial.run(content)
         if trial.executions >= executions:
-            finish(trial)
+            trial.finish()
             os._exit(0)  # libFuzzer has no other end that lets Python speak
 
     def mutate(content: bytes, largest: int, number: int) -> bytes:
@@ -143,7 +154,7 @@ def run_atheris(name: str, executions: int, seed: int, finish: Any) -> None:
     corpus.mkdir()
     for number, content in enumerate(trial.loader.seeds):
         (corpus / str(number)).write_bytes(content)
-    options = [f"-seed={seed}", f"-max_len={LARGEST_INPUT}", "-rss_limit_mb=0", "-timeout=0", "-verbosity=0"]
+    options = [f"-seed={seed}", f"-max_len={LARGEST_INPUT}", "-rss_limit_mb=0", "-timeout=60", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
 
@@ -152,16 +163,11 @@ def child(name: str, engine: str, executions: int, seed: int, out: Path) -> None
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
 
-    def finish(trial: Trial) -> None:
-        out.write_text(json.dumps(trial.figures()))
-        shutil.rmtree(trial.folder.path)
-
     if engine == "atheris":
-        run_atheris(name, executions, seed, finish)
-    else:
-        trial = Trial(name)
-        run_loop(trial, executions, seed)
-        finish(trial)
+        return run_atheris(name, executions, seed, out)
+    trial = Trial(name, out)
+    run_loop(trial, executions, seed)
+    trial.finish()
 
 
 def main() -> None:
@@ -183,9 +189,9 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.reliability.fuzz", name, "--engine", args.engine]
             command += ["--executions", str(args.executions), "--seed", str(args.seed), "--child", str(out)]
             status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-            figures = (
-                json.loads(out.read_text()) if out.exists() else {"finds": [{"what": f"the process ended: {status}"}]}
-            )
+            figures = json.loads(out.read_text()) if out.exists() else {"finds": []}
+        if status not in (0, -signal.SIGTERM):
+            figures["finds"].append({"what": f"the process ended with status {status}"})
         finds = figures["finds"]
         print(
             f"{name}: {figures.get('executions')} executions in {figures.get('seconds')} s, {len(finds)} finds",
