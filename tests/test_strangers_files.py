@@ -300,6 +300,17 @@ def test_more_images_than_mnist_has(tmp_path, monkeypatch):
         load_mnist(tmp_path / "m.pkl", 0, 0)
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_parts_without_images(tmp_path, protocol):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps((part(1), part(0), part(0)), protocol))
+    (X, _), (X_test, _) = load_mnist(tmp_path / "m.pkl", 1, 0)
+    assert len(X) == 1 and len(X_test) == 0
+    if protocol < 3:  # they write no bytes as a call of bytes, which must not make any
+        for data in (b"c__builtin__\nbytes\n(I9\ntR.", b"c__builtin__\nbytes\n(]tR."):
+            with pytest.raises(DataFormatError, match="not a sound pickle"):
+                load_arrays(data, "x")
+
+
 @pytest.mark.parametrize("where", range(3))
 def test_numbers_beyond_float32(tmp_path, where):
     parts = [part(1, np.float64) for _ in range(3)]

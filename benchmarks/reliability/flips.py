@@ -49,7 +49,7 @@ def main() -> None:
         "model in float64": ("m", pooled, network),
         "model in half precision": ("m", half, network),
         "gzipped IDX": ("x.gz", seeds.gzipped(seeds.IMAGES), array),
-        "gzipped pickle": ("m.pkl.gz", seeds.gzipped(seeds.series_pickles()[6]), sets),
+        "gzipped pickle": ("m.pkl.gz", seeds.gzipped(seeds.series_pickles()[8]), sets),
     }
     for kind, (name, content, load) in files.items():
         began = time.perf_counter()

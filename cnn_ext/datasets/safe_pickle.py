@@ -121,6 +121,13 @@ class _Encode:
         return text  # encoded by the array that holds it
 
 
+class _NoBytes:
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
 class _NdArray:
     __slots__ = ()
 
@@ -133,6 +140,7 @@ STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy.core.numeric", "_frombuffer"): _FromBuffer(),  # protocol 5
     ("numpy._core.numeric", "_frombuffer"): _FromBuffer(),
     ("_codecs", "encode"): _Encode(),  # how protocol 2 writes bytes
+    ("__builtin__", "bytes"): _NoBytes(),  # and no bytes at all
 }
 
 
