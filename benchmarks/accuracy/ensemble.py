@@ -19,7 +19,6 @@ from benchmarks.accuracy.runs import RUNS, model_file
 from cnn_ext import Ensemble, NeuralNet, shifted_views
 from cnn_ext.datasets import mnist_parts
 
-FIGURES = LOGS / "ensemble.json"
 HELD_BACK = 10_000
 
 
@@ -42,7 +41,8 @@ def main() -> None:
     if not (args.files or args.validation):
         figures = {"models": [file.stem for file in files], "shift": args.shift, "test_accuracy": accuracy}
         LOGS.mkdir(parents=True, exist_ok=True)
-        FIGURES.write_text(json.dumps({**figures, "seconds": seconds}) + "\n")
+        name = f"ensemble-shift-{args.shift:g}.json" if args.shift else "ensemble.json"
+        (LOGS / name).write_text(json.dumps({**figures, "seconds": seconds}) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 
-from benchmarks.accuracy import compare, ensemble, smallest
-from benchmarks.accuracy._logs import Log, read_all
+from benchmarks.accuracy import compare, smallest
+from benchmarks.accuracy._logs import LOGS, Log, read_all
 from benchmarks.accuracy.runs import RUNS, Run
 from benchmarks.tables import table
 
@@ -25,9 +25,9 @@ def main() -> None:
     table(HEADER, [row_of(run, logs[run.name]) for run in runs if logs[run.name]])
     for run in runs:
         print("\n".join(verdicts(run, logs[run.name])))
-    if ensemble.FIGURES.exists():
-        figures = json.loads(ensemble.FIGURES.read_text())
-        name = f"ensemble of {', '.join(figures['models'])}"
+    for path in sorted(LOGS.glob("ensemble*.json")):
+        figures = json.loads(path.read_text())
+        name = f"ensemble of {', '.join(figures['models'])}, shifts of {figures['shift']:g}"
         print(verdict(name, 100 * figures["test_accuracy"], ENSEMBLE_MEAN, "%"))
         print(verdict(f"{name}, aim", 100 * figures["test_accuracy"], ENSEMBLE_AIM, "%"))
     if compare.FIGURES.exists():
