@@ -9,6 +9,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 STALE_SECONDS = 3600.0
@@ -35,8 +36,7 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
         the new file is in place and may not outlast a power cut). Also where `path` is something other than a
         regular file.
     """
-    target = os.path.realpath(path)
-    mode = _mode_of(target)
+    target, mode = _target_of(path)
     temporary = _beside(target)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -57,16 +57,23 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
             raise _named(error, path) from error
         raise
     try:
-        _flush_folder(os.path.dirname(target))
+        _keep_names(os.path.dirname(target))
     except OSError as error:
-        if error.errno not in CANNOT_FLUSH:
-            raise _named(error, path) from error
+        raise _named(error, path) from error
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a folder that outlasts a power cut, with those above it, unless it is there."""
+    path = Path(folder).absolute()
+    new = [each for each in (path, *path.parents) if not each.exists()]
+    os.makedirs(path, exist_ok=True)
+    for each in new:
+        _keep_names(each.parent)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError that writing `path` would meet, as far as it can be known; leaves nothing behind."""
-    target = os.path.realpath(path)
-    _mode_of(target)
+    target, _ = _target_of(path)
     probe = _beside(target)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -89,13 +96,26 @@ def remove_stale(folder: str | os.PathLike[str]) -> int:
     return removed
 
 
+def _target_of(path: str | os.PathLike[str]) -> tuple[str, int | None]:
+    """Return the file that `path` names or, by links, leads to, and its permissions, None where there is nothing."""
+    try:
+        try:
+            # Strictly: an error on the way, taken for the end of the links, would have a link replaced by the file.
+            target = os.path.realpath(path, strict=True)
+        except FileNotFoundError:
+            target = os.path.realpath(path)
+        return target, _mode_of(target)
+    except OSError as error:
+        raise _named(error, path) from error
+
+
 def _beside(target: str) -> str:
     """Return a new name in the folder of `target`, short enough wherever the target's own name is."""
     return os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
 
 
 def _mode_of(target: str) -> int | None:
-    """Return the permissions of an existing regular file, None where there is nothing."""
+    """Return the permissions of a regular file, None where there is nothing."""
     try:
         status = os.stat(target)
     except FileNotFoundError:
@@ -112,8 +132,16 @@ def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:
     return type(error)(error.errno, error.strerror or str(error), os.fspath(path))
 
 
-def _flush_folder(folder: str) -> None:
-    """Make the new name last through a power cut, where the system can."""
+def _keep_names(folder: str | os.PathLike[str]) -> None:
+    """Make new names in a folder outlast a power cut, where the system can."""
+    try:
+        _flush_folder(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise
+
+
+def _flush_folder(folder: str | os.PathLike[str]) -> None:
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ._checks import check_bool, check_int, check_real
-from ._files import check_writable, remove_stale
+from ._files import check_writable, make_folder, remove_stale
 from .errors import CheckpointCorruptError, CheckpointMismatchError, DTypeError
 from .layers.base import Array
 from .model_file import ModelFile, read_model, write_model
@@ -92,6 +92,7 @@ class Checkpoint:
         self.found_complete = False
         self.latest: Path | None = None
         self.errors: list[OSError] = []
+        self._damaged: set[Path] = set()
 
     def prepare(self) -> None:
         """Make the folder if it is not there, and clear it of what killed runs have left half written.
@@ -101,7 +102,7 @@ class Checkpoint:
         OSError
             It cannot be made, or not be written to.
         """
-        os.makedirs(self.folder, exist_ok=True)
+        make_folder(self.folder)
         check_writable(self.folder / "checkpoint")
         if removed := remove_stale(self.folder):
             message = f"{removed} temporary files, left by killed runs, were removed from {self.folder}"
@@ -127,6 +128,7 @@ class Checkpoint:
                 continue  # removed since by a run that writes newer ones
             except CheckpointCorruptError as error:
                 damaged.append(error)
+                self._damaged.add(path)
                 continue
             if "checkpoint" not in file.architecture:
                 raise CheckpointMismatchError(f"{path} is a saved network, not a checkpoint of a run")
@@ -172,9 +174,13 @@ class Checkpoint:
             return
         self.latest = path
         LOGGER.debug("checkpoint written: %s", path)
-        for older in self._paths()[GENERATIONS:]:
-            with contextlib.suppress(OSError):
-                older.unlink()
+        self._damaged.discard(path)
+        with contextlib.suppress(OSError):  # what cannot be listed or removed now will be after a later write
+            # Those known to be damaged are no generations: they would push out sound ones.
+            sound = [other for other in self._paths() if other not in self._damaged]
+            for other in [*self._damaged, *sound[GENERATIONS:]]:
+                other.unlink(missing_ok=True)
+            self._damaged.clear()
 
 
 def as_checkpoint(checkpoint: Any) -> Checkpoint:
