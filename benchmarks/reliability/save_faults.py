@@ -45,7 +45,6 @@ ERRORS = {
     "rename": ("EIO", "ENOSPC", "EACCES", "EROFS"),
     "getdents64": ("EIO",),
     "unlink": ("EIO", "EACCES"),
-    "mmap": ("ENOMEM",),
 }
 """The errors that a system call of a save may end in; calls that cannot fail, such as munmap, are only killed at."""
 
@@ -185,9 +184,6 @@ def outcome(case: Case, report: Any, error: str) -> str:
         require(state == "new", "no error, and not saved")
         return "saved all the same"
     (raised,) = reports
-    if error == "ENOMEM" and raised["error"] == "MemoryError":
-        require(state == "old", "MemoryError, and saved")
-        return "MemoryError, the old one intact"
     require(raised["is_os_error"] and raised["errno"] == getattr(errno, error), "another error")
     require(str(case.path) in raised["text"], "the error does not name the path")
     return f"OSError, {'the old one intact' if state == 'old' else 'the new one in place'}"
