@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests for what it promises: they exist."""
+"""docs/reliability.md names tests and scripts for what it promises: they exist."""
 
 import re
 from pathlib import Path
@@ -7,18 +7,16 @@ import pytest
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "reliability.md"
+DEFINED = {path.name: set(re.findall(r"def (test_\w+)\(", path.read_text())) for path in TESTS.glob("test_*.py")}
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the docs are not here")
-def test_every_test_that_is_named_exists():
+def test_every_test_and_script_that_is_named_exists():
     text = PAGE.read_text()
-    named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", text))
-    assert len(named) > 50
-    missing = [
-        f"{file}::{test}"
-        for file, test in sorted(named)
-        if not (TESTS / file).exists() or f"def {test}(" not in (TESTS / file).read_text()
-    ]
-    assert missing == []
-    # And nothing is named in another way, which the search above would pass over.
-    assert set(re.findall(r"\btest_\w+", text)) == {part.removesuffix(".py") for pair in named for part in pair}
+    pairs = set(re.findall(r"(test_\w+\.py)::(test_\w+)", text))
+    assert len(pairs) > 50
+    assert [pair for pair in sorted(pairs) if pair[1] not in DEFINED.get(pair[0], ())] == []
+    everywhere = set().union(*DEFINED.values(), DEFINED)
+    assert set(re.findall(r"\btest_\w+(?:\.py)?", text)) - everywhere == set()
+    scripts = {path.name for path in (TESTS.parent / "benchmarks" / "reliability").glob("*.py")}
+    assert set(re.findall(r"`([a-z_]+\.py)`", text)) - set(DEFINED) - scripts == set()
