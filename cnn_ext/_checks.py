@@ -108,13 +108,21 @@ def check_countable(name: str, shape: tuple[int, ...]) -> None:
 
 
 def as_array(name: str, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return `x` as an array; ragged lists are a ShapeError, masked arrays, whose mask would be lost, a DTypeError."""
+    """Return what NumPy can view as an array: arrays and their like, buffers, lists, and DLPack on the CPU.
+
+    Ragged lists are a ShapeError; masked arrays, whose mask would be lost, and what cannot be viewed a DTypeError.
+    """
     if isinstance(x, np.ma.MaskedArray):
         raise DTypeError(f"{name} must be a plain numpy.ndarray, got a masked array")
     try:
-        return np.asarray(x)
+        if not hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
+            return np.asarray(x)
     except ValueError as error:
         raise ShapeError(f"{name} must be an array, got a {type(x).__name__} that makes none: {error}") from error
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise DTypeError(f"{name} must be an array that NumPy can view, got {type(x).__name__}: {error}") from error
 
 
 def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:

@@ -49,8 +49,9 @@ class Minibatches(Sequence[tuple[Array, ...]]):
 
 
 def as_indexable(name: str, X: Any) -> Any:
-    """Return arrays, and what reads like one (`ScaledImages`), as they are; lists and buffers as arrays."""
-    X = as_array(name, X) if isinstance(X, np.ndarray) or not hasattr(X, "dtype") else X
+    """Return what NumPy views without a copy as an array, and what else reads like one (`ScaledImages`) as it is."""
+    is_viewed = isinstance(X, np.ndarray) or hasattr(X, "__dlpack__") or not hasattr(X, "dtype")
+    X = as_array(name, X) if is_viewed else X
     if getattr(X, "ndim", 1) == 0:
         raise ShapeError(f"{name} must hold an entry an image, got a single {X.dtype}")
     return X

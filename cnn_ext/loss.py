@@ -180,7 +180,7 @@ def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     labels = labels.astype(np.int64, copy=False)
     # A negative label is a large one without its sign, and so is a uint64 beyond int64: one pass finds all.
     if np.maximum.reduce(labels.view(np.uint64), initial=0) >= n_classes:
-        given = np.asarray(y)
+        given = as_array("y", y)
         row = int(((labels < 0) | (labels >= n_classes)).argmax())
         raise ValueError(f"label {given[row]} at row {row} outside [0, {n_classes})")
     return labels

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_int, check_real
+from ._checks import as_array, check_int, check_real
 from ._run_checks import check_data, check_run
 from .augmentation import Transform
 from .averaging import WeightAverage
@@ -140,7 +140,7 @@ def fit(
     check_run(net, optimizer, schedule, validation, callbacks)
     schedule = schedule or constant()
     generator = as_generator(rng)
-    X = as_indexable("X", X)
+    X, y = as_indexable("X", X), as_array("y", y)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
     check_data(net, X, y, sample_weight)
