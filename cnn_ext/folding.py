@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ._checks import check_instance
-from .layers import LAYER_TYPES, BatchNorm, Conv, FullyConnected
+from .layers import BatchNorm, Conv, FullyConnected, is_own
 from .network import NeuralNet
 
 
@@ -57,7 +57,7 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
 
 def _like(layer: Any) -> Any:
     """Return a copy of a layer, for the package's own without the buffers that they compute in."""
-    if type(layer) is not LAYER_TYPES.get(type(layer).__name__):
+    if not is_own(layer):
         return copy.deepcopy(layer)
     like = type(layer)(**layer.config())
     for name, array in layer.state().items():

@@ -154,6 +154,21 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     return ModelFile(architecture, _tensors_of(path, content), metadata)
 
 
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the arrays of anyone's safetensors file: floats, and the int64 that PyTorch counts batches in.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or read.
+    CheckpointCorruptError
+        The file is damaged, or no safetensors file at all.
+    CheckpointError
+        An array of another dtype.
+    """
+    return _tensors_of(path, _read(path)[0], {**DTYPE_NAMES, np.dtype("<i8"): "I64"})
+
+
 def _read(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
     """Return the content and the metadata of a regular file whose size is what its header says.
 
@@ -224,12 +239,14 @@ def _entries_of(path: Any, content: bytes) -> list[tuple[str, dict[str, Any]]]:
         raise CheckpointCorruptError(f"{path}: {shown(error)}") from error
 
 
-def _tensors_of(path: Any, content: bytes) -> dict[str, Array]:
-    dtypes = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+def _tensors_of(path: Any, content: bytes, names: dict[np.dtype[Any], str] = DTYPE_NAMES) -> dict[str, Array]:
+    dtypes = {name: dtype for dtype, name in names.items()}
     tensors = {}
     for name, entry in _entries_of(path, content):
         if entry["dtype"] not in dtypes:
-            raise CheckpointError(f"{path}: tensor {shown(name)} has dtype {entry['dtype']}, F16, F32 or F64 expected")
+            *others, last = dtypes
+            wanted = f"{', '.join(others)} or {last}"
+            raise CheckpointError(f"{path}: tensor {shown(name)} has dtype {entry['dtype']}, {wanted} expected")
         try:
             little = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
         except (ValueError, OverflowError) as error:  # more axes than an array can have; a huge axis beside one of 0

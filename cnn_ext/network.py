@@ -13,6 +13,7 @@ import numpy as np
 from ._checks import as_list
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
+from .exchange import Exchange
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, NumberIn, Shape, as_float_array, buffers_kept, check_layer, named_arrays
@@ -26,7 +27,7 @@ INFERENCE_CHUNK = 128
 """Images that go through the network at a time in inference: bounds its memory."""
 
 
-class NeuralNet:
+class NeuralNet(Exchange):
     """A feed-forward network.
 
     Parameters

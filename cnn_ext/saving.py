@@ -16,7 +16,7 @@ import numpy as np
 
 from ._checks import FLOAT_DTYPES, check_real
 from .errors import CheckpointMismatchError, DTypeError, shown
-from .layers import LAYER_TYPES, Layer
+from .layers import LAYER_TYPES, Layer, check_own
 from .layers.base import Array, Shape
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import check_storage_dtype, parse_json, read_model, write_model
@@ -46,10 +46,8 @@ def write_network(
 ) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
     tensors = {}
+    check_own(layers, "saved")
     for index, layer in enumerate(layers):
-        name = type(layer).__name__
-        if type(layer) is not LAYER_TYPES.get(name):
-            raise DTypeError(f"layer {index} ({name}) is not one of cnn_ext's layers and cannot be saved")
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
     architecture = architecture_of(layers, loss_func, l2)
     if storage_dtype is not None:

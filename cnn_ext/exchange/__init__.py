@@ -1,0 +1,62 @@
+"""A network to and from other tools: the methods that `NeuralNet` has for it.
+
+What each needs is imported when it is called. Each form's module has a table from the type of a layer to what that
+becomes, and layers that are not the package's are refused by name: the layers themselves know nothing of the forms.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..layers.base import Array
+
+
+class Exchange:
+    """The part of `NeuralNet` that writes and reads other tools' forms; it needs `layers`, `dtype` and `forward`."""
+
+    layers: list[Any]
+
+    def to_torch_state_dict(self) -> dict[str, Array]:
+        """Return the weights and running statistics as PyTorch names and lays them out, as copies. Needs no PyTorch.
+
+        The names are those of an `nn.Sequential` with one module for each layer: "0.weight", "0.bias", for a
+        `BatchNorm` "1.running_mean", "1.running_var" and "1.num_batches_tracked" (0: PyTorch counts there) as well. The
+        weights of a `FullyConnected` are turned to (outputs, inputs); their order along the inputs is PyTorch's own, as
+        `Flatten` here lays out channels, rows and columns as `nn.Flatten` does.
+
+        Raises
+        ------
+        DTypeError
+            A layer that is not one of the package's.
+        """
+        from .torch_state import state_of
+
+        return state_of(self.layers)
+
+    def load_torch_state_dict(self, state: Mapping[str, Any] | str | os.PathLike[str]) -> None:
+        """Take the weights and running statistics of the `nn.Sequential` of the same layers. Needs no PyTorch.
+
+        All is checked before anything is changed.
+
+        Parameters
+        ----------
+        state : dict of str to array, or path
+            By the names of `to_torch_state_dict`, where "num_batches_tracked" may be missing: arrays, tensors on the
+            CPU, or a safetensors file of them. Of the network's dtype, or a narrower one.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            Names, shapes or dtypes other than the network's; NaN, infinities, or a negative variance.
+        CheckpointError
+            A file that is damaged, or holds other than floats.
+        DTypeError
+            A layer that is not one of the package's; `state` neither a dict nor a path.
+        OSError
+            The file cannot be read.
+        """
+        from .torch_state import load_state
+
+        load_state(self.layers, state)
