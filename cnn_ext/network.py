@@ -92,7 +92,7 @@ class NeuralNet(Exchange):
         """Return every parameter by name (`layers.0.W`, `layers.0.b`, ...), first layer first."""
         return named_arrays(self.layers, buffers=False)
 
-    def shapes(self) -> list[Shape | None]:
+    def shapes(self, input_shape: Shape | None = None) -> list[Shape | None]:
         """Return the shape of each layer's output for one image, None where a layer does not tell.
 
         Raises
@@ -101,7 +101,7 @@ class NeuralNet(Exchange):
             A layer whose input shape is not what the layer before it gives.
         """
         shapes: list[Shape | None] = []
-        shape: Shape | None = None
+        shape = input_shape
         for index, layer in enumerate(self.layers):
             wanted = getattr(layer, "input_shape", None)
             if None not in (shape, wanted) and shape != wanted:

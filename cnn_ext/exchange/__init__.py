@@ -18,6 +18,50 @@ class Exchange:
 
     layers: list[Any]
 
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        output: str = "scores",
+        dtype: Any = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Write the network as an ONNX model for inference: opset 17, IR version 8, with batches of any size.
+
+        Standardization is in the graph, `Dropout` is not. Before the file is written, the ONNX checker goes over it and
+        onnxruntime runs it on random inputs: it must give the network's outputs to 1e-5 of the largest. Needs the
+        extra `onnx`.
+
+        Parameters
+        ----------
+        path : path
+        output : {'scores', 'probabilities'}
+            The last layer's output, or with a softmax behind it. The model's output has that name, its input "input".
+        dtype : numpy dtype, optional
+            float32: of a float64 network as well. onnxruntime runs convolutions and averages in float32 alone; those in
+            float64 are checked by ONNX's reference implementation. None: as the network computes.
+        input_shape : tuple of int, optional
+            Shape of one input, where no layer tells it, such as a network that begins with a `Flatten`.
+
+        Raises
+        ------
+        ImportError
+            onnx or onnxruntime is missing.
+        DTypeError
+            A layer that is not one of the package's; layers of two precisions.
+        NonFiniteError
+            A weight that is NaN or infinite.
+        RuntimeError
+            The model gives other outputs than the network. Nothing was written.
+        OSError
+            The file cannot be written; an earlier file at `path` is then as before.
+        ShapeError, ValueError
+            An `input_shape` that does not fit, or is missing.
+        """
+        from .onnx_writer import write_onnx
+
+        write_onnx(self, path, output, dtype, input_shape)
+
     def to_torch_state_dict(self) -> dict[str, Array]:
         """Return the weights and running statistics as PyTorch names and lays them out, as copies. Needs no PyTorch.
 

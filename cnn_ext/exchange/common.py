@@ -1,0 +1,56 @@
+"""What all forms ask of a network before they are written."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._checks import check_int
+from ..errors import DTypeError, NonFiniteError, ShapeError
+from ..layers import check_own
+from ..layers.base import Layer, Shape, named_arrays
+
+
+def check_layers(layers: Sequence[Any], done: str) -> None:
+    """Raise unless all layers are the package's own, of one precision, and every number of them finite."""
+    check_own(layers, done)
+    arrays = named_arrays(layers)
+    first = next(iter(arrays), "")
+    for name, array in arrays.items():
+        if array.dtype != arrays[first].dtype:
+            raise DTypeError(
+                f"{first} is {arrays[first].dtype}, {name} {array.dtype}: only networks of one precision can be {done}"
+            )
+        if not np.isfinite(array).all():
+            raise NonFiniteError(f"{name} has {np.count_nonzero(~np.isfinite(array))} non-finite values")
+
+
+def input_shape_of(layers: Sequence[Layer], given: Any = None) -> Shape:
+    """Return the shape of one input: what the layers tell, or where they do not, what was `given`."""
+    told = None
+    for layer in layers:
+        told = layer.input_shape
+        if told is not None or type(layer).output_shape is not Layer.output_shape:  # shapes end to be the input's
+            break
+    if given is None:
+        if told is None:
+            raise ValueError("input_shape must be given: the network's first layers take inputs of any shape")
+        return told
+    if not isinstance(given, (tuple, list)) or not given:
+        raise ShapeError(f"input_shape must be a tuple like (C, H, W), got {given!r}")
+    shape = tuple(check_int(f"input_shape[{axis}]", size, 1) for axis, size in enumerate(given))
+    if told not in (None, shape):
+        raise ShapeError(f"input_shape must be {told}, as the network's layers tell, got {shape}")
+    return shape
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Import a module that an extra of the package brings."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImportError(f"{package} is missing: pip install 'cnn-ext[{extra}]'", name=package) from error
