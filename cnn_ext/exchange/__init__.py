@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from ..layers.base import Array
 
@@ -61,6 +61,29 @@ class Exchange:
         from .onnx_writer import write_onnx
 
         write_onnx(self, path, output, dtype, input_shape)
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network from an ONNX model that is a chain of the package's operators; needs the extra `onnx`.
+
+        From `to_onnx`, or from PyTorch's exporter for an `nn.Sequential`. A softmax at the end is left out:
+        `predict_proba` does it. The loss is `SoftmaxLoss`. Nothing in the file is run, and no other file is opened.
+
+        Raises
+        ------
+        ImportError
+            onnx is missing.
+        CheckpointCorruptError
+            No ONNX file, or one that contradicts itself.
+        CheckpointMismatchError
+            A model that is no such chain; the message names the operator and what about it is not read.
+        OSError
+            The file cannot be read.
+        """
+        from .onnx_reader import read_layers
+
+        make: Any = cls
+        return make(read_layers(path))
 
     def to_torch_state_dict(self) -> dict[str, Array]:
         """Return the weights and running statistics as PyTorch names and lays them out, as copies. Needs no PyTorch.
