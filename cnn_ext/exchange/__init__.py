@@ -85,6 +85,37 @@ class Exchange:
         make: Any = cls
         return make(read_layers(path))
 
+    def to_c(self, path: str | os.PathLike[str], *, prefix: str = "cnn") -> None:
+        """Write the network as one file of C99 with its weights, for inference anywhere that C compiles.
+
+        The file defines `int PREFIX_predict(const float *image)`, the most probable class, and
+        `void PREFIX_scores(const float *image, float *scores)`, the last layer's output; double for a float64 network.
+        An image is its numbers in the order channels, rows, columns. Nothing is allocated, and nothing included but
+        math.h for `Sigmoid` and `Tanh`; the buffers are static, so one thread at a time may call.
+
+        Parameters
+        ----------
+        path : path
+        prefix : str
+            What all names in the file begin with: letters, digits and underscores, a letter first.
+
+        Raises
+        ------
+        ValueError
+            Another `prefix`; layers that do not tell the shape of an input.
+        ShapeError
+            A network that gives other than one row an image.
+        DTypeError
+            A layer that is not one of the package's; layers of two precisions.
+        NonFiniteError
+            A weight that is NaN or infinite.
+        OSError
+            The file cannot be written; an earlier file at `path` is then as before.
+        """
+        from .c_source import write_c
+
+        write_c(self, path, prefix)
+
     def to_torch_state_dict(self) -> dict[str, Array]:
         """Return the weights and running statistics as PyTorch names and lays them out, as copies. Needs no PyTorch.
 
