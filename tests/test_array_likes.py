@@ -103,7 +103,7 @@ def test_nothing_is_copied_that_need_not_be(rng):
     for given in (X, memoryview(X), OnlyDLPack(X), OnlyArray(X)):
         assert np.shares_memory(as_indexable("X", given), X)
     scaled = ScaledImages(np.zeros((2, *SHAPE), np.uint8))
-    assert as_indexable(scaled) is scaled  # all of them at once would take four times the memory
+    assert as_indexable("X", scaled) is scaled  # all of them at once would take four times the memory
 
 
 def test_a_tensor_that_is_a_view(rng):
