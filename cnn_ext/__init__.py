@@ -11,7 +11,7 @@ from .batches import get_minibatches
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .checkpoint import Checkpoint
 from .clipping import clip_gradients
-from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
+from .datasets import load_cifar10, load_data, load_fashion_mnist, load_mnist, one_hot_encode
 from .distributed import DataParallel
 from .ensemble import Ensemble
 from .errors import (
@@ -121,6 +121,7 @@ __all__ = [
     "l1_regularization",
     "l2_regularization",
     "load_cifar10",
+    "load_data",
     "load_fashion_mnist",
     "load_mnist",
     "load_pretrained",

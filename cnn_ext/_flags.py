@@ -22,8 +22,9 @@ EPILOG = """\
 The settings of a recipe stand in cnn_ext/recipes.py. --augment takes one word for each change, with its numbers
 behind a colon, in the order in which they are done, for instance
   --augment RandomAffine:rotation=10,translation=2,scale=0.1 RandomFlip
-Exit codes: 0 done; 1 training diverged; 2 bad flag; 65 bad data; 66 data or model missing; 73 output not writable;
-74 writing failed; 130 interrupted; 143 terminated.
+Pictures need Pillow (pip install 'cnn_ext[image]'). Predict by python -m cnn_ext.predict --model FILE PICTURE ...
+Exit codes: 0 done; 1 training diverged; 2 bad flag, or an extra is missing; 65 bad data; 66 data or model missing;
+73 output not writable; 74 writing failed; 130 interrupted; 143 terminated.
 """
 
 
@@ -31,8 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the flags."""
     parser = Parser(
         prog="python -m cnn_ext.train_mnist",
-        description="Train a convolutional network on MNIST. Without flags: the series' network, 50,000 images from "
-        "inside the package, 20 epochs, tested on the 10,000 test images after each.",
+        description="Train a convolutional network on MNIST, or on pictures of one's own. Without flags: the series' "
+        "network, 50,000 images from inside the package, 20 epochs, tested on the 10,000 test images after each.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -45,8 +46,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=Number(int, "[0, inf)"), default=0, metavar="N", help="of weights, order and augmentation (0)")
     add("--threads", type=Number(int, "[1, 256]"), metavar="N", help="for the kernels (the CPUs it may use)")
-    add("--data", metavar="PATH", help="a folder of IDX files or the series' mnist.pkl.gz (the files in the package)")
-    add("--test-size", type=count, metavar="N", help="test images (10,000, or all if fewer)")
+    add(
+        "--data",
+        metavar="PATH",
+        help="a folder of pictures with a folder a class, divided into train/ and val/ or not; a CSV file of labels "
+        "and pixels, or of files and labels; IDX files; CIFAR-10; the series' mnist.pkl.gz (MNIST)",
+    )
+    add("--image-size", type=Number(int, "[1, 1024]"), metavar="N", help="bring pictures to N x N (at most 64)")
+    add("--grey", action="store_true", help="see pictures without their colours")
+    add("--skip-broken", action="store_true", help="leave out pictures that cannot be read (they are an error)")
+    add("--test-size", type=count, metavar="N", help="test images (10,000 of MNIST; all)")
     add("--validation-size", type=count, metavar="N", help="hold back the last N training images and test on those")
     add("--early-stopping", type=count, metavar="N", help="stop after N epochs without gain on these, keep the best")
     add("--output", metavar="FILE", help="save the trained network here, as safetensors (it is not saved)")

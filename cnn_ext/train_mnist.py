@@ -1,4 +1,4 @@
-"""The command line: `python -m cnn_ext.train_mnist` trains the series' network on MNIST.
+"""The command line: `python -m cnn_ext.train_mnist` trains the series' network on MNIST, or a recipe on other images.
 
 The flags are in `_flags`, what keeps a run in `_keeping`, what turns an error into one line and a code in `_failures`.
 """
@@ -12,25 +12,20 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from ._failures import BAD_DATA, DIVERGED, INTERRUPTED, IO_ERROR, NO_DATA, NO_OUTPUT, USAGE, Failure, failing
+from ._data import classes_of, describe, load, load_network
+from ._failures import BAD_DATA, DIVERGED, INTERRUPTED, IO_ERROR, NO_OUTPUT, USAGE, Failure, failing
 from ._files import check_writable
 from ._flags import chosen_recipe, make_parser
 from ._keeping import chosen_checkpoint, keeping, without
 from ._machine import describe_machine
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
-from .datasets import mnist_parts
-from .errors import CheckpointError, DataFormatError, NonFiniteError
+from .datasets.sources import kind_of
+from .errors import NonFiniteError
 from .logs import CsvLog, JsonLog
-from .network import NeuralNet
-from .pretrained import PRETRAINED, load_pretrained
 from .progress import Progress
-from .recipes import Recipe
 from .threads import set_num_threads
-
-NUM_CLASS, TEST_SIZE = 10, 10_000
-Part: TypeAlias = tuple[Any, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,19 +57,27 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
                 check_writable(path)
     if args.output is not None and args.output == args.log:
         raise Failure(USAGE, "--output and --log name the same file")
-    if args.early_stopping is not None and args.validation_size is None:
-        raise Failure(USAGE, "--early-stopping needs --validation-size: the test images must not decide when to stop")
-
     if args.early_stopping is not None and recipe.test_last_only:
         if args.test_last_only:
             raise Failure(USAGE, "--early-stopping looks at the images after each epoch: not with --test-last-only")
         recipe = replace(recipe, test_last_only=False)
 
     checkpoint = chosen_checkpoint(args)
-    training, test, validation = load(args, recipe)
-    held_out, tested = (test, "test") if args.validation_size is None else (validation, "validation")
+    data = load(args, recipe)
+    training, test, validation = data.training, data.test, data.validation
+    held_out, tested = (validation, "validation") if len(validation[1]) else (test, "test")
+    if args.early_stopping is not None and tested == "test":
+        raise Failure(USAGE, "--early-stopping needs --validation-size: the test images must not decide when to stop")
+    if not args.quiet and kind_of(args.data) != "mnist":
+        print(describe(data), flush=True)
     recipe = replace(recipe, train_size=len(training[1]))
-    notes = {"recipe": recipe.config(), "seed": args.seed, "command": command(arguments)}
+    notes = {
+        "recipe": recipe.config(),
+        "seed": args.seed,
+        "command": command(arguments),
+        "classes": data.classes,
+        "images": data.form.config(),
+    }
     callbacks: list[Callback] = [] if recipe.test_last_only else [TrainingAccuracy(*training)]
     stopping = None if args.early_stopping is None else EarlyStopping(patience=args.early_stopping)
     if stopping is not None:
@@ -95,7 +98,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     ):
         net, history = recipe.train(
             *training,
-            num_class=NUM_CLASS,
+            num_class=len(data.classes),
             seed=args.seed,
             validation=held_out,
             callbacks=callbacks,
@@ -124,12 +127,10 @@ def command(arguments: Sequence[str]) -> str:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Test a network of the package or of a file."""
-    with (
-        failing(NO_DATA, OSError, f"--evaluate: neither a file nor one of {', '.join(PRETRAINED)}"),
-        failing(BAD_DATA, CheckpointError, "--evaluate"),
-    ):
-        net = load_pretrained(args.evaluate) if args.evaluate in PRETRAINED else NeuralNet.load(args.evaluate)
-    _, (X, y), _ = load(args)
+    net = load_network(args.evaluate, "--evaluate")
+    with failing(BAD_DATA, ValueError, "--evaluate"):
+        classes_of(net)
+    X, y = load(args, net=net).test
     began = time.perf_counter()
     with failing(BAD_DATA, (ValueError, NonFiniteError), "the images do not fit the network"):
         accuracy = net.evaluate(X, y)[1]
@@ -138,26 +139,6 @@ def evaluate(args: argparse.Namespace) -> int:
         seconds = time.perf_counter() - began
         print(f"test accuracy {accuracy:.2%}: {wrong:,} of {len(y):,} images wrong, in {seconds:.1f} s")
     return 0
-
-
-def load(args: argparse.Namespace, recipe: Recipe | None = None) -> tuple[Part, Part, Part]:
-    """Return images, bytes that are scaled when a batch is gathered, and labels to train, test and validate on."""
-    train_size, validation_size = 1 if recipe is None else recipe.train_size, args.validation_size or 0
-    with (
-        failing(USAGE, ValueError, "--validation-size"),
-        failing(NO_DATA, OSError, "the data cannot be read"),
-        failing(BAD_DATA, DataFormatError, "bad data"),
-    ):
-        training, test, _ = parts = mnist_parts(args.data, train_size, args.test_size or TEST_SIZE, validation_size)
-        if args.validation_size is not None and len(training[1]) == 0:
-            raise Failure(USAGE, f"--validation-size {args.validation_size} leaves no images to train on")
-        if len(training[1]) == 0 or len(test[1]) == 0:
-            raise DataFormatError(f"{args.data}: no images to {'train' if len(test[1]) else 'test'} on")
-    asked_to_train = None if recipe is None else args.train_size
-    for flag, asked, (_, y) in (("--train-size", asked_to_train, training), ("--test-size", args.test_size, test)):
-        if asked is not None and asked > len(y):
-            raise Failure(USAGE, f"{flag} asks for {asked} images, only {len(y)} are there")
-    return parts
 
 
 def show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

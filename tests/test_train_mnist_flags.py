@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cnn_ext
-from cnn_ext import BatchNorm, Flatten, FullyConnected, NeuralNet, train_mnist
+from cnn_ext import BatchNorm, Flatten, FullyConnected, NeuralNet, _data, train_mnist
 from cnn_ext._flags import chosen_recipe, make_parser
 from cnn_ext.augmentation import Cutout, RandomAffine, RandomErasing, RandomFlip
 from cnn_ext.pretrained import PRETRAINED
@@ -142,11 +142,12 @@ class Untouchable:
 
 @pytest.fixture
 def hidden_test_images(monkeypatch):
-    def parts(*arguments):
-        training, test, validation = cnn_ext.datasets.mnist_parts(*arguments)
-        return training, (Untouchable(len(test[1])), Untouchable(len(test[1]))), validation
+    def load_hidden(*arguments, **settings):
+        data = cnn_ext.datasets.load_data(*arguments, **settings)
+        n = len(data.test[1])
+        return data._replace(test=(Untouchable(n), Untouchable(n)))
 
-    monkeypatch.setattr(train_mnist, "mnist_parts", parts)
+    monkeypatch.setattr(_data, "load_data", load_hidden)
 
 
 def last_training_images(n):

@@ -1,9 +1,24 @@
-"""Data sets: MNIST from inside the package, Fashion-MNIST and CIFAR-10 from files of one's own."""
+"""Data sets: MNIST from inside the package, Fashion-MNIST, CIFAR-10 and one's own pictures from files."""
 
 from .cifar10 import load_cifar10
 from .fashion_mnist import load_fashion_mnist
+from .image_csv import load_image_csv
+from .image_data import ImageData
+from .image_folder import load_image_folder
 from .labels import one_hot_encode
 from .mnist import load_mnist, mnist_parts
 from .scaled_images import ScaledImages
+from .sources import load_data
 
-__all__ = ["ScaledImages", "load_cifar10", "load_fashion_mnist", "load_mnist", "mnist_parts", "one_hot_encode"]
+__all__ = [
+    "ImageData",
+    "ScaledImages",
+    "load_cifar10",
+    "load_data",
+    "load_fashion_mnist",
+    "load_image_csv",
+    "load_image_folder",
+    "load_mnist",
+    "mnist_parts",
+    "one_hot_encode",
+]

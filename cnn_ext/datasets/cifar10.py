@@ -18,6 +18,7 @@ from .safe_pickle import as_array, load_arrays
 FOLDER = "cifar-10-batches-py"
 TRAINING_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 TEST_BATCH = "test_batch"
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 BATCHES = [*TRAINING_BATCHES, TEST_BATCH]
 MAX_BATCH_BYTES = 1 << 26
 MAX_ARCHIVE_BYTES = 1 << 29
@@ -50,13 +51,26 @@ def load_cifar10(
     ----------
     Krizhevsky: Learning multiple layers of features from tiny images. 2009.
     """
+    return select(read_cifar10(path), num_training, num_test, cnn, one_hot, validation)
+
+
+def read_cifar10(path: PathLike) -> tuple[Part, Part]:
+    """Return the training and test parts as bytes, from the sources of `load_cifar10`."""
     place = path_name(path)  # first: to the operating system, an int is an open file
     raw = _from_folder(Path(place)) if os.path.isdir(place) else _from_archive(path)
     batches = {name: _decode(raw.pop(name), f"{place}: {name}") for name in BATCHES}
     training = [batches[name] for name in TRAINING_BATCHES]
     images = np.concatenate([images for images, _ in training])
     labels = np.concatenate([labels for _, labels in training])
-    return select(((images, labels), batches[TEST_BATCH]), num_training, num_test, cnn, one_hot, validation)
+    return (images, labels), batches[TEST_BATCH]
+
+
+def is_cifar10(path: PathLike) -> bool:
+    """Return whether a path is called like the archive, or is a folder with a batch where `load_cifar10` looks."""
+    name = path_name(path)
+    if not os.path.isdir(name):
+        return name.endswith((".tar.gz", ".tgz", ".tar"))
+    return any(os.path.isfile(os.path.join(name, *folder, TRAINING_BATCHES[0])) for folder in ([FOLDER], []))
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:

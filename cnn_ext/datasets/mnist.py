@@ -74,7 +74,7 @@ def load_mnist(
     ValueError, DTypeError
         More images asked for than there are, or a number that is not an int >= 0.
     """
-    return select(_read(path), num_training, num_test, cnn, one_hot, validation)
+    return select(read_mnist(path), num_training, num_test, cnn, one_hot, validation)
 
 
 def mnist_parts(
@@ -87,7 +87,14 @@ def mnist_parts(
     fewer; the validation part the last `num_validation` of the training images, which are then in no other part. Images
     from IDX files stay bytes, as `ScaledImages`: indexed, they are float32 in [0, 1].
     """
-    (images, labels), test = _read(path)
+    return first_images(read_mnist(path), num_training, num_test, num_validation)
+
+
+def first_images(
+    parts: tuple[Part, Part], num_training: int, num_test: int, num_validation: int
+) -> tuple[Part, Part, Part]:
+    """Return training, test and validation parts from a training and a test part; see `mnist_parts`."""
+    (images, labels), test = parts
     num_validation = _check_count("num_validation", num_validation, len(images))
     first = len(images) - num_validation
     n = min(check_int("num_training", num_training, 0), first)
@@ -100,7 +107,8 @@ def _lazy(images: Array, labels: Array) -> Part:
     return (ScaledImages(images) if images.dtype == np.uint8 else images), labels
 
 
-def _read(path: PathLike | None) -> tuple[Part, Part]:
+def read_mnist(path: PathLike | None) -> tuple[Part, Part]:
+    """Return the training and test parts, as bytes where the source has bytes, from the sources of `load_mnist`."""
     if path is None:
         return idx_folder(EMBEDDED)
     name = path_name(path)  # first: to the operating system, an int is an open file
