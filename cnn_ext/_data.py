@@ -93,7 +93,7 @@ def load(args: argparse.Namespace, recipe: Recipe | None = None, net: NeuralNet 
             num_training,
             num_test,
             args.validation_size or 0,
-            classes=None if net is None else classes_of(net),
+            classes=None if net is None else _classes_to_count(net, kind),
             **settings,
         )
         n_training, n_test = len(data.training[1]), len(data.test[1])
@@ -117,6 +117,14 @@ def describe(data: ImageData) -> str:
     channels, height, width = data.form.shape
     look = f"{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"
     return f"images: {', '.join(parts)}; {look}; {len(data.classes)} classes: {names}"
+
+
+def _classes_to_count(net: NeuralNet, kind: str) -> list[str] | None:
+    """Return the classes of a network; one that has no names for them can only mean numbers."""
+    classes, last = classes_of(net), net.shapes()[-1]
+    if classes is None and kind != "mnist" and last is not None:
+        return [str(label) for label in range(last[-1])]
+    return classes
 
 
 def _of_pictures(args: argparse.Namespace, net: NeuralNet | None) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def read_image(path: str | os.PathLike[str], size: int | tuple[int, int], channe
     height, width = check_size(size)
     check_channels(channels)
     with quiet():
-        picture = read_picture(path, os.fsdecode(path), channels == 1, near=2 * max(height, width))
+        picture = read_picture(path, _name_of(path), channels == 1, near=2 * max(height, width))
         return pixels(cover(picture.image, height, width))
 
 
@@ -123,7 +123,7 @@ def quiet() -> Iterator[None]:
 
 def picture_header(path: str | os.PathLike[str]) -> PictureHeader:
     """Return what the header of a picture tells; nothing is decoded. For the errors see `read_image`."""
-    with _opened(path, os.fsdecode(path)) as image:
+    with _opened(path, _name_of(path)) as image:
         return PictureHeader(image.size[0], image.size[1], _is_grey(image))
 
 
@@ -181,8 +181,6 @@ def pixels(image: Any) -> Pixels:
 def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Any]:
     """Give the Pillow image of a source, its header read; what goes wrong inside is a DataFormatError with the name."""
     Image = pillow()
-    if not isinstance(source, (str, os.PathLike, bytes)):
-        raise DTypeError(f"path must be a str or os.PathLike, got {type(source).__name__}")
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb", opener=open_without_waiting) as file:
         if not isinstance(file, io.BytesIO) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise DataFormatError(f"{name}: not a regular file")
@@ -204,6 +202,12 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Any]:
             raise DataFormatError(f"{name}: more pixels than the {MAX_PIXELS:,} allowed: {error}") from error
         except Exception as error:  # damaged pictures fail in every way there is
             raise DataFormatError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+def _name_of(path: Any) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise DTypeError(f"path must be a str or os.PathLike, got {type(path).__name__}")
+    return os.fsdecode(path)
 
 
 def _is_grey(image: Any) -> bool:

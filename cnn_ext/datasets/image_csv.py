@@ -151,7 +151,8 @@ def _rows_of(reader: DataReader) -> Iterator[tuple[int, list[str]]]:
                 yield rows.line_num, row
     except (csv.Error, UnicodeDecodeError, DataFormatError) as error:
         text = str(error).removeprefix(f"{reader.name}: ")
-        raise DataFormatError(f"{reader.name}: line {rows.line_num + 1}: not CSV text: {text}") from error
+        line = rows.line_num + (0 if isinstance(error, csv.Error) else 1)  # the others come before a line is counted
+        raise DataFormatError(f"{reader.name}: line {line}: not CSV text: {text}") from error
 
 
 def _followed(first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
