@@ -13,11 +13,15 @@ import numpy as np
 
 from .images import Pixels, pillow
 
+Grey = np.ndarray[Any, np.dtype[np.float32]]
+
 SIDE, BOX_SIDE = 28, 20
 MIDDLE = 14.5
 """Where MNIST's digits have their centre of mass, from the upper and the left edge: on average to 0.01 pixels."""
 LARGEST_SIDE = 512
 """A larger picture is scaled down before it is looked at: grain and specks fade, a digit is still large."""
+LEAST_SIDE_WITH_SPECKS = 2 * SIDE
+"""In a smaller picture a few pixels may be part of the digit; in a larger one they are dust."""
 LEAST_CONTRAST = 24
 """Grey levels, of 255, between paper and ink, below which there is no ink."""
 EDGE = 0.15
@@ -46,16 +50,14 @@ def digit_form(image: Any) -> tuple[Pixels, list[str]]:
     scale = min(LARGEST_SIDE / max(width, height), 1.0)
     small = image.resize((max(round(width * scale), 1), max(round(height * scale), 1)), Image.Resampling.BOX)
     grey = np.asarray(small, np.float32)
-    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    paper = float(np.median(border))
-    inverted = paper - grey.min() > grey.max() - paper
-    ink = paper - grey if inverted else grey - paper
-    contrast = float(ink.max())
-    # Half of the border is nearer to the paper's tone than this: of a normal distribution, 0.6745 deviations.
-    grain = float(np.median(np.abs(border - paper))) / 0.6745
-    ink = np.clip((ink - NOISE * grain) / max(contrast - NOISE * grain, 1.0), 0, 1)
-    if contrast - NOISE * grain < LEAST_CONTRAST:
+    light, grain = _beyond_paper(grey)
+    inverted = -light.min() > light.max()
+    ink = np.maximum((-light if inverted else light) - NOISE * grain, 0)
+    if max(grey.shape) > LEAST_SIDE_WITH_SPECKS:
+        ink[_specks(ink > EDGE * ink.max())] = 0
+    if ink.max() < LEAST_CONTRAST:
         return np.zeros((1, SIDE, SIDE), np.uint8), ["no ink"]
+    ink /= ink.max()
     top, bottom = _extent((ink > EDGE).any(axis=1))
     left, right = _extent((ink > EDGE).any(axis=0))
     longer = max(bottom - top, right - left)
@@ -66,6 +68,35 @@ def digit_form(image: Any) -> tuple[Pixels, list[str]]:
     box = [round(value / scale) for value in (right - left, bottom - top, left, top)]
     where = f"ink of {box[0]} x {box[1]} at ({box[2]}, {box[3]}) in {width} x {height}"
     return digit[np.newaxis], [*(["inverted"] if inverted else []), where]
+
+
+def _beyond_paper(grey: Grey) -> tuple[Grey, float]:
+    """Return how much lighter each pixel is than the paper, and the standard deviation of the paper's grain.
+
+    The paper's tone is a plane through the border: lamps and windows make one side darker than the other.
+    """
+    height, width = grey.shape
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    on_border = np.ones(grey.shape, bool)
+    on_border[1:-1, 1:-1] = False
+    places = np.stack([np.ones(on_border.sum(), np.float32), rows[on_border], columns[on_border]], axis=1)
+    tones = grey[on_border]
+    plane = np.array([np.median(tones), 0, 0], np.float32)
+    distance = np.abs(tones - plane[0])
+    near = distance <= max(3 * float(np.median(distance)), 1.0)  # without the ink that runs over the border
+    if near.sum() >= 2 * len(places) / 3:
+        plane = np.linalg.lstsq(places[near], tones[near], rcond=None)[0]
+    # Half of the border is nearer to the paper's tone than this: of a normal distribution, 0.6745 deviations.
+    grain = float(np.median(np.abs(tones - places @ plane))) / 0.6745
+    return grey - (plane[0] + plane[1] * rows + plane[2] * columns), grain
+
+
+def _specks(inked: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return where ink stands nearly alone: fewer than 5 of the 25 pixels around; a line one pixel wide has 5."""
+    from PIL import ImageFilter
+
+    mask = pillow().fromarray(inked.astype(np.uint8) * 250)
+    return np.asarray(mask.filter(ImageFilter.BoxBlur(2))) < 45  # each pixel counts 10
 
 
 def _extent(any_ink: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[int, int]:

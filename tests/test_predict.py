@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "cnn_ext.predict"]
 
 @pytest.fixture(scope="module")
 def digits():
-    _, (X, y) = load_mnist(None, 0, 150)
+    _, (X, y) = load_mnist(None, 0, 80)
     return X, y
 
 
@@ -54,6 +54,36 @@ def test_large_dark_digits_anywhere_are_read_as_well_as_the_small_ones(digits, r
     assert all(changes[0] == "inverted" for _, changes in forms)
     found = net.predict(np.stack([image for image, _ in forms]).astype(np.float32) / 255)
     assert np.count_nonzero(found != net.predict(X)) <= 1  # of 1,000, one or two fall on the other side
+
+
+def shaded(image, rng):
+    light = np.linspace(0.7, 1, image.width)
+    return Image.fromarray((np.asarray(image) * light).astype(np.uint8))
+
+
+def with_specks(image, rng):
+    pixels = np.array(image)
+    for _ in range(5):
+        pixels[rng.integers(image.height), rng.integers(image.width)] = 20
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("spoil", [shaded, with_specks])
+def test_shading_and_specks_are_not_taken_for_ink(spoil, digits, rng):
+    X, y = digits[0][:50], digits[1][:50]
+    images = np.stack([digit_form(spoil(drawn(x, rng), rng))[0] for x in X])
+    found = load_pretrained("mnist-best").predict(images.astype(np.float32) / 255)
+    assert np.count_nonzero(found != y) <= 1  # without this care 7 of 50 and more
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2), (3000, 2)])
+@pytest.mark.parametrize("ink", [False, True])
+def test_pictures_of_hardly_any_pixels(shape, ink):
+    grey = np.full(shape, 250, np.uint8)
+    grey[shape[0] // 2, shape[1] // 2] = 0 if ink else 250
+    image, changes = digit_form(Image.fromarray(grey))
+    assert image.shape == (1, 28, 28) and image.dtype == np.uint8
+    assert ("no ink" in changes) == (not image.any())
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(255, 0), (0, 255), (90, 40), (60, 120)])

@@ -10,7 +10,6 @@ A fifth of each class is held out. The classes are the labels that occur, sorted
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -144,6 +143,8 @@ def _lines_of(reader: DataReader) -> Iterator[str]:
 
 def _rows_of(reader: DataReader) -> Iterator[tuple[int, list[str]]]:
     """Give the number of the line and the cells of each row that is not empty."""
+    import csv  # not on import, like all that few need
+
     rows = csv.reader(_lines_of(reader), strict=True)
     try:
         for row in rows:
