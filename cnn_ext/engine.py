@@ -115,6 +115,7 @@ class ConvEngine(ImageBuffers):
         """
         n = len(x)
         windows = self._windows_of(n)
+        self.trained_on, self._out = 0, None  # until the end of this pass: it may be interrupted
         padded_size, packed_size, _, scratch_size, *_ = self._sizes(windows)
         padded, packed = self._buffer("padded", padded_size), self._buffer("forward", packed_size)
         out = self._result(n, self.n_filter, windows.h_out, windows.w_out, out_last)

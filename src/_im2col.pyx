@@ -72,13 +72,14 @@ cdef void col2im_chunk(void *context, Py_ssize_t channel) noexcept nogil:
         col2im_channel_f32(<const float *> job.source, <float *> job.target, job.g, channel)
 
 
-cdef void share(chunk_function function, Job *job, Py_ssize_t n_chunks, Py_ssize_t work) noexcept nogil:
+cdef int share(chunk_function function, Job *job, Py_ssize_t n_chunks, Py_ssize_t work) except -1 nogil:
     cdef Py_ssize_t chunk
     if work < SMALLEST_SHARED:
         for chunk in range(n_chunks):
             function(job, chunk)
     else:
         workers.run(function, job, n_chunks, POOL_MAX_THREADS)
+    return 0
 
 
 def im2col(const real[::1] x, real[::1] scratch, real[::1] columns, windows):

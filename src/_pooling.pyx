@@ -78,10 +78,11 @@ cdef void chunk_of_planes(void *context, Py_ssize_t chunk) noexcept nogil:
         job.function(job, plane)
 
 
-cdef void share(Job *job) noexcept nogil:
+cdef int share(Job *job) except -1 nogil:
     cdef Py_ssize_t n_planes = job.g.n_images * job.g.n_channels
     job.planes_per_chunk = max(NUMBERS_PER_CHUNK // (job.g.height * job.g.width), 1)
-    workers.run(chunk_of_planes, job, (n_planes + job.planes_per_chunk - 1) // job.planes_per_chunk, POOL_MAX_THREADS)
+    cdef Py_ssize_t n_chunks = (n_planes + job.planes_per_chunk - 1) // job.planes_per_chunk
+    return workers.run(chunk_of_planes, job, n_chunks, POOL_MAX_THREADS)
 
 
 cdef Job job_of(

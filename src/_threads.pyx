@@ -1,6 +1,12 @@
-"""What the other modules share: the worker pool, handed out in a capsule, and the choice of the instruction set."""
+"""What the other modules share: the worker pool, handed out in a capsule, and the choice of the instruction set.
+
+Signals: Python's handlers run in the main thread, between two of its instructions, so a kernel holds them up. A call
+of the main thread therefore asks for them now and then. Other threads must not: at the interpreter's end one that
+asks for the GIL never comes back, and the workers would go on with what lay on its stack.
+"""
 
 import os
+import threading
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -9,7 +15,13 @@ from pool cimport POOL_MAX_THREADS, pool_functions
 
 cdef extern from "threads.h" nogil:
     void pool_set_threads(int n_threads)
+    void pool_ask_before_going_on(int (*function)() noexcept nogil)
     const pool_functions pool
+
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+    unsigned long PyThread_get_thread_ident() noexcept nogil
 
 
 cdef extern from "instruction_sets.h":
@@ -47,3 +59,26 @@ def set_threads(int n_threads):
 
 def get_threads():
     return pool.get_threads()
+
+
+cdef unsigned long main_thread
+
+
+def _note_main_thread():
+    global main_thread
+    main_thread = threading.main_thread().ident
+
+
+cdef int run_handlers() noexcept with gil:
+    return PyErr_CheckSignals()
+
+
+cdef int interrupted() noexcept nogil:
+    """Run the handlers of the signals that came; return -1, with its exception set, if one raised."""
+    return run_handlers() if PyThread_get_thread_ident() == main_thread else 0
+
+
+_note_main_thread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_main_thread)
+pool_ask_before_going_on(interrupted)

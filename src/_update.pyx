@@ -44,13 +44,15 @@ cdef struct Job:
     double sums[MOST_CHUNKS]  # what each chunk gives, where it gives a number
 
 
-cdef Py_ssize_t share(chunk_function function, Job *job) noexcept nogil:
-    """Run the function over all chunks, stretches that follow from `job.n` alone; return how many there are."""
-    cdef Py_ssize_t n_chunks
+cdef Py_ssize_t cut(Job *job) noexcept nogil:
+    """Cut `job.n` numbers into stretches, the same for any number of threads; return how many there are."""
     job.n_per_chunk = max(NUMBERS_PER_CHUNK, (job.n + MOST_CHUNKS - 1) // MOST_CHUNKS)
-    n_chunks = (job.n + job.n_per_chunk - 1) // job.n_per_chunk
-    workers.run(function, job, n_chunks, POOL_MAX_THREADS)
-    return n_chunks
+    return (job.n + job.n_per_chunk - 1) // job.n_per_chunk
+
+
+cdef void change(chunk_function function, Job *job) noexcept nogil:
+    """Run a function that changes numbers in place over all of them, whatever signals come meanwhile."""
+    workers.run_to_the_end(function, job, cut(job), POOL_MAX_THREADS)
 
 
 cdef void finite_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
@@ -71,13 +73,15 @@ cdef void squares_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
         job.sums[chunk] = sum_of_squares_f32(<const float *> job.source + begin, n)
 
 
-cdef double sum_over_chunks(chunk_function function, const void *source, Py_ssize_t n, bint wide) noexcept nogil:
+cdef double sum_over_chunks(chunk_function function, const void *source, Py_ssize_t n, bint wide) except -1 nogil:
     """Add up what `function` finds of each chunk, in an order that does not depend on the threads."""
     cdef Job job
-    cdef Py_ssize_t chunk
+    cdef Py_ssize_t chunk, n_chunks
     cdef double total = 0
     job.source, job.n, job.wide = <const char *> source, n, wide
-    for chunk in range(share(function, &job)):
+    n_chunks = cut(&job)
+    workers.run(function, &job, n_chunks, POOL_MAX_THREADS)
+    for chunk in range(n_chunks):
         total += job.sums[chunk]
     return total
 
@@ -134,7 +138,7 @@ def add_scaled(real[::1] target, const real[::1] source, double factor):
     job.target, job.source = <char *> &target[0], <const char *> &source[0]
     job.factor, job.wide, job.n = factor, sizeof(real) == 8, target.shape[0]
     with nogil:
-        share(add_chunk, &job)
+        change(add_chunk, &job)
 
 
 def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, double lr, double momentum, bint nesterov):
@@ -147,7 +151,7 @@ def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, dou
     job.target, job.source, job.velocity = <char *> &param[0], <const char *> &grad[0], <char *> &velocity[0]
     job.lr, job.factor, job.nesterov, job.wide, job.n = lr, momentum, nesterov, sizeof(real) == 8, param.shape[0]
     with nogil:
-        share(momentum_chunk, &job)
+        change(momentum_chunk, &job)
 
 
 cdef void lerp_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
@@ -184,7 +188,7 @@ def lerp(real[::1] target, const real[::1] source, double weight):
     job.target, job.source = <char *> &target[0], <const char *> &source[0]
     job.factor, job.wide, job.n = weight, sizeof(real) == 8, target.shape[0]
     with nogil:
-        share(lerp_chunk, &job)
+        change(lerp_chunk, &job)
 
 
 def adam_step(
@@ -203,4 +207,4 @@ def adam_step(
     job.adam.root, job.adam.eps, job.adam.decay = root, eps, decay
     job.wide, job.n = sizeof(real) == 8, param.shape[0]
     with nogil:
-        share(adam_chunk, &job)
+        change(adam_chunk, &job)

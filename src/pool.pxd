@@ -8,7 +8,11 @@ cdef extern from "threads.h" nogil:
     ctypedef void (*chunk_function)(void *context, Py_ssize_t chunk) noexcept nogil
 
     ctypedef struct pool_functions:
-        void (*run)(chunk_function function, void *context, Py_ssize_t n_chunks, int most_threads) noexcept nogil
+        # Raises what the handler of a signal raises, KeyboardInterrupt for instance.
+        int (*run)(chunk_function function, void *context, Py_ssize_t n_chunks, int most_threads) except -1 nogil
+        void (*run_to_the_end)(
+            chunk_function function, void *context, Py_ssize_t n_chunks, int most_threads
+        ) noexcept nogil
         int (*thread)() noexcept nogil
         int (*get_threads)() noexcept nogil
 

@@ -10,25 +10,72 @@
  * other.
  *
  * After a fork the child has none of the workers: it forgets them and starts its own when it needs them.
+ *
+ * A call that takes long asks now and then, between two chunks of the calling thread, whether it should be given up.
  */
-#define _POSIX_C_SOURCE 200809L /* for signal masks, under -std=c11 */
+#define _GNU_SOURCE /* for signal masks and the coarse clock, under -std=c11 */
 
 #include "threads.h"
 
-static void run_alone(chunk_function function, void *context, ptrdiff_t n_chunks)
+#include <stdint.h>
+#include <time.h>
+
+enum { ASK_MS = 50 };
+
+static int never(void)
 {
-    for (ptrdiff_t chunk = 0; chunk < n_chunks; chunk++)
+    return 0;
+}
+
+static int (*interrupted)(void) = never;
+
+void pool_ask_before_going_on(int (*function)(void))
+{
+    interrupted = function;
+}
+
+static int64_t milliseconds(void)
+{
+    struct timespec now;
+#if defined(CLOCK_MONOTONIC_COARSE)
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* a few nanoseconds a call */
+#elif defined(_WIN32)
+    timespec_get(&now, TIME_UTC);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether the call should be given up. `asked` is when it began, or was asked last. */
+static int should_stop(int64_t *asked)
+{
+    const int64_t now = milliseconds();
+    if (now - *asked < ASK_MS)
+        return 0;
+    *asked = now;
+    return interrupted();
+}
+
+static int run_alone(chunk_function function, void *context, ptrdiff_t n_chunks, int to_the_end)
+{
+    int64_t asked = milliseconds();
+    for (ptrdiff_t chunk = 0; chunk < n_chunks; chunk++) {
         function(context, chunk);
+        if (!to_the_end && should_stop(&asked))
+            return -1;
+    }
+    return 0;
 }
 
 #if defined(_WIN32) || defined(__STDC_NO_ATOMICS__)
 
 static int wanted_threads = 1;
 
-void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+static int run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads, int to_the_end)
 {
     (void)most_threads;
-    run_alone(function, context, n_chunks);
+    return run_alone(function, context, n_chunks, to_the_end);
 }
 
 int pool_thread(void)
@@ -52,8 +99,6 @@ int pool_get_threads(void)
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
-#include <time.h>
 
 enum { SPIN_NS = 50000, YIELD_NS = 300000, SPINS_BEFORE_YIELD = 1000, SPINS_PER_LOOK = 16 };
 
@@ -101,15 +146,28 @@ static ptrdiff_t first_chunk(int share)
     return job.n_chunks * share / job.n_threads;
 }
 
-static void work_on_job(void)
+static void take_all_chunks(void)
+{
+    for (int share = 0; share < job.n_threads; share++)
+        atomic_store_explicit(&shares[share].next, first_chunk(share + 1), memory_order_relaxed);
+}
+
+/* `asked` is NULL where nobody is to be asked. Return -1 if the call was given up. */
+static int work_on_job(int64_t *asked)
 {
     for (int i = 0; i < job.n_threads; i++) {
         const int share = (this_thread + i) % job.n_threads;
         const ptrdiff_t end = first_chunk(share + 1);
         ptrdiff_t chunk;
-        while ((chunk = atomic_fetch_add_explicit(&shares[share].next, 1, memory_order_relaxed)) < end)
+        while ((chunk = atomic_fetch_add_explicit(&shares[share].next, 1, memory_order_relaxed)) < end) {
             job.function(job.context, chunk);
+            if (asked != NULL && should_stop(asked)) {
+                take_all_chunks();
+                return -1;
+            }
+        }
     }
+    return 0;
 }
 
 static int64_t nanoseconds(void)
@@ -154,7 +212,7 @@ static void *worker_main(void *worker)
             return NULL;
         atomic_fetch_add(&job.inside, 1);
         if (atomic_load(&job.open) && this_thread < job.n_threads)
-            work_on_job();
+            work_on_job(NULL);
         atomic_fetch_sub(&job.inside, 1);
     }
 }
@@ -218,15 +276,14 @@ int pool_thread(void)
     return this_thread;
 }
 
-void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+static int run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads, int to_the_end)
 {
     int n_threads = atomic_load(&wanted_threads);
     if (n_threads > most_threads)
         n_threads = most_threads;
-    if (n_chunks <= 1 || n_threads <= 1 || atomic_flag_test_and_set(&busy)) {
-        run_alone(function, context, n_chunks);
-        return;
-    }
+    if (n_chunks <= 1 || n_threads <= 1 || atomic_flag_test_and_set(&busy))
+        return run_alone(function, context, n_chunks, to_the_end);
+    int64_t asked = milliseconds();
     if (n_workers < n_threads - 1)
         start_workers(n_threads - 1);
     job.function = function;
@@ -237,7 +294,7 @@ void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int mo
         atomic_store_explicit(&shares[share].next, first_chunk(share), memory_order_relaxed);
     atomic_store(&job.open, 1);
     call_workers();
-    work_on_job();
+    const int result = work_on_job(to_the_end ? NULL : &asked);
     atomic_store(&job.open, 0);
     for (int spin = 0; atomic_load(&job.inside) > 0; spin++) {
         if (spin < SPINS_BEFORE_YIELD)
@@ -246,15 +303,18 @@ void pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int mo
             sched_yield();
     }
     atomic_flag_clear(&busy);
+    return result;
 }
 
 void pool_set_threads(int n_threads)
 {
-    while (atomic_flag_test_and_set(&busy))
-        sched_yield();
+    atomic_store(&wanted_threads, n_threads);
+    /* In the middle of a call, workers that are too many stay, asleep. To wait for its end would be for ever if this is
+     * the handler of a signal inside of it. */
+    if (atomic_flag_test_and_set(&busy))
+        return;
     if (n_workers > n_threads - 1)
         stop_workers();
-    atomic_store(&wanted_threads, n_threads);
     atomic_flag_clear(&busy);
 }
 
@@ -265,4 +325,14 @@ int pool_get_threads(void)
 
 #endif
 
-const pool_functions pool = {pool_run, pool_thread, pool_get_threads};
+int pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+{
+    return run(function, context, n_chunks, most_threads, 0);
+}
+
+void pool_run_to_the_end(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+{
+    run(function, context, n_chunks, most_threads, 1);
+}
+
+const pool_functions pool = {pool_run, pool_run_to_the_end, pool_thread, pool_get_threads};

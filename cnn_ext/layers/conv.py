@@ -128,6 +128,7 @@ class Conv(Layer):
             X is not a batch of images of `X_dim`.
         """
         X = np.ascontiguousarray(self.check_images(X))
+        self.forget()
         out = self._engine.forward(X, *self.weights(), training=training)
         self._note_output(out, training)
         return out

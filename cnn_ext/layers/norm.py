@@ -98,6 +98,7 @@ class BatchNorm(Layer):
         X = as_float_array("X", X, self.dtype)
         if X.shape[1:] != self.input_shape:
             raise ShapeError(f"BatchNorm expects X of shape (N, *{self.input_shape}), got {X.shape}")
+        self.forget()
         engine = self.engine(relu=False, pool=1)
         out = self.normalize(engine, engine.keep(_channels_last(X)), training).reshape(X.shape)
         self._note_output(out, training)
