@@ -105,6 +105,7 @@ class ConvEngine(ImageBuffers):
         """Images of the last forward pass in training; 0 if there is none to go back from."""
         self._out: Any = None
         self._out_last = self._last = False
+        self._turn = _conv.Turn()
 
     def forward(
         self, x: Array, w: Array, b: Array, *, training: bool, last: bool = False, out_last: bool = False
@@ -134,6 +135,7 @@ class ConvEngine(ImageBuffers):
             out.reshape(-1),
             out_last,
             self._places(out.size),
+            self._turn,
         )
         self.trained_on = n if training else 0
         self._out, self._out_last, self._last = out if training else None, out_last, last
@@ -143,7 +145,7 @@ class ConvEngine(ImageBuffers):
         """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
         windows = self._windows_of(len(x))
         padded = self._buffer("padded", self._sizes(windows)[0])
-        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded)
+        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded, self._turn)
         self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
 
     def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
@@ -179,6 +181,7 @@ class ConvEngine(ImageBuffers):
             db,
             dx.reshape(-1),
             self._last,
+            self._turn,
         )
         return dx, dw, db
 

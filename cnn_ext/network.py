@@ -22,6 +22,7 @@ from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table
+from .turns import Turn
 
 INFERENCE_CHUNK = 128
 """Images that go through the network at a time in inference: bounds its memory."""
@@ -77,6 +78,7 @@ class NeuralNet(Exchange):
         self.shapes()
         self.scores: Array = np.empty((0, 0), self.dtype)
         self._steps: list[Any] = []
+        self._turn = Turn("network")
 
     @property
     def params(self) -> list[list[Array]]:
@@ -130,14 +132,15 @@ class NeuralNet(Exchange):
         ndarray, shape (N, number of classes)
             The last layer's output.
         """
-        X = as_float_array("X", X, self.dtype)
-        self._steps = find_blocks(self.layers)
-        for step in self._steps:
-            if isinstance(step, Block):
-                X = step.forward(X, training)
-            else:
-                X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
-        return X
+        with self._turn:
+            X = as_float_array("X", X, self.dtype)
+            self._steps = find_blocks(self.layers)
+            for step in self._steps:
+                if isinstance(step, Block):
+                    X = step.forward(X, training)
+                else:
+                    X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
+            return X
 
     def backward(self, dout: Array) -> list[list[Array]]:
         """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output.
@@ -147,22 +150,23 @@ class NeuralNet(Exchange):
         RuntimeError
             There was no forward pass with `training` to go back from.
         """
-        steps: list[Any] = []
-        for step in self._steps or self.layers:
-            steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
-        n_fixed = next((index for index, step in enumerate(steps) if type(step) is not Standardize), len(steps))
-        grads: list[list[Array]] = []
-        for step in reversed(steps[n_fixed:]):
-            first = step is steps[n_fixed]  # nobody asks for the gradient of the images
-            if isinstance(step, Block):
-                dout, block_grads = step.backward(dout, need_dX=not first)
-                grads.extend(block_grads)
-            elif first and type(step) in (Conv, FullyConnected):
-                grads.append(step.parameter_gradients(dout))
-            else:
-                dout, layer_grads = step.backward(dout)
-                grads.append(list(layer_grads))
-        return grads + [[] for _ in range(n_fixed)]
+        with self._turn:
+            steps: list[Any] = []
+            for step in self._steps or self.layers:
+                steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
+            n_fixed = next((index for index, step in enumerate(steps) if type(step) is not Standardize), len(steps))
+            grads: list[list[Array]] = []
+            for step in reversed(steps[n_fixed:]):
+                first = step is steps[n_fixed]  # nobody asks for the gradient of the images
+                if isinstance(step, Block):
+                    dout, block_grads = step.backward(dout, need_dX=not first)
+                    grads.extend(block_grads)
+                elif first and type(step) in (Conv, FullyConnected):
+                    grads.append(step.parameter_gradients(dout))
+                else:
+                    dout, layer_grads = step.backward(dout)
+                    grads.append(list(layer_grads))
+            return grads + [[] for _ in range(n_fixed)]
 
     def train_step(self, X: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, list[list[Array]]]:
         """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.
