@@ -22,7 +22,7 @@ from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_table
-from .turns import Turn
+from .turns import Turn, in_turn
 
 INFERENCE_CHUNK = 128
 """Images that go through the network at a time in inference: bounds its memory."""
@@ -117,6 +117,7 @@ class NeuralNet(Exchange):
             shapes.append(shape)
         return shapes
 
+    @in_turn
     def forward(self, X: Array, training: bool = True) -> Array:
         """Send a batch through all layers.
 
@@ -132,16 +133,16 @@ class NeuralNet(Exchange):
         ndarray, shape (N, number of classes)
             The last layer's output.
         """
-        with self._turn:
-            X = as_float_array("X", X, self.dtype)
-            self._steps = find_blocks(self.layers)
-            for step in self._steps:
-                if isinstance(step, Block):
-                    X = step.forward(X, training)
-                else:
-                    X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
-            return X
+        X = as_float_array("X", X, self.dtype)
+        self._steps = find_blocks(self.layers)
+        for step in self._steps:
+            if isinstance(step, Block):
+                X = step.forward(X, training)
+            else:
+                X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
+        return X
 
+    @in_turn
     def backward(self, dout: Array) -> list[list[Array]]:
         """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output.
 
@@ -150,24 +151,24 @@ class NeuralNet(Exchange):
         RuntimeError
             There was no forward pass with `training` to go back from.
         """
-        with self._turn:
-            steps: list[Any] = []
-            for step in self._steps or self.layers:
-                steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
-            n_fixed = next((index for index, step in enumerate(steps) if type(step) is not Standardize), len(steps))
-            grads: list[list[Array]] = []
-            for step in reversed(steps[n_fixed:]):
-                first = step is steps[n_fixed]  # nobody asks for the gradient of the images
-                if isinstance(step, Block):
-                    dout, block_grads = step.backward(dout, need_dX=not first)
-                    grads.extend(block_grads)
-                elif first and type(step) in (Conv, FullyConnected):
-                    grads.append(step.parameter_gradients(dout))
-                else:
-                    dout, layer_grads = step.backward(dout)
-                    grads.append(list(layer_grads))
-            return grads + [[] for _ in range(n_fixed)]
+        steps: list[Any] = []
+        for step in self._steps or self.layers:
+            steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
+        n_fixed = next((index for index, step in enumerate(steps) if type(step) is not Standardize), len(steps))
+        grads: list[list[Array]] = []
+        for step in reversed(steps[n_fixed:]):
+            first = step is steps[n_fixed]  # nobody asks for the gradient of the images
+            if isinstance(step, Block):
+                dout, block_grads = step.backward(dout, need_dX=not first)
+                grads.extend(block_grads)
+            elif first and type(step) in (Conv, FullyConnected):
+                grads.append(step.parameter_gradients(dout))
+            else:
+                dout, layer_grads = step.backward(dout)
+                grads.append(list(layer_grads))
+        return grads + [[] for _ in range(n_fixed)]
 
+    @in_turn
     def train_step(self, X: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, list[list[Array]]]:
         """Return the loss of a batch with its L2 penalty, and its gradients, last layer first.
 

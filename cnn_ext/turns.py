@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any, TypeVar
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Turn:
@@ -30,3 +35,14 @@ class Turn:
 
     def __reduce__(self) -> tuple[type[Turn], tuple[str]]:
         return Turn, (self.what,)
+
+
+def in_turn(method: Method) -> Method:
+    """Have a method hold its object's `_turn`."""
+
+    @functools.wraps(method)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._turn:
+            return method(self, *args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
