@@ -10,12 +10,22 @@ import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from .errors import DTypeError
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 STALE_SECONDS = 3600.0
 """The age from which a temporary file is one that a killed process has left behind."""
 CANNOT_FLUSH = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)
 """What opening and flushing a folder ends in where one may not read it, or the file system knows no such thing."""
+
+
+def path_name(path: Any) -> str:
+    """Return `path` as a string, or raise DTypeError."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise DTypeError(f"path must be a str or os.PathLike, got {type(path).__name__}")
+    return os.fsdecode(path)
 
 
 def open_without_waiting(path: str, flags: int) -> int:
@@ -31,12 +41,14 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> N
 
     Raises
     ------
+    DTypeError
+        `path` is neither a str nor an os.PathLike.
     OSError
         Any step failed: the temporary file is gone, the old file as it was (or, where only the last step failed,
         the new file is in place and may not outlast a power cut). Also where `path` is something other than a
         regular file.
     """
-    target, mode = _target_of(path)
+    target, mode = _target_of(path_name(path))
     temporary = _beside(target)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -73,7 +85,7 @@ def make_folder(folder: str | os.PathLike[str]) -> None:
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise the OSError that writing `path` would meet, as far as it can be known; leaves nothing behind."""
-    target, _ = _target_of(path)
+    target, _ = _target_of(path_name(path))
     probe = _beside(target)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))

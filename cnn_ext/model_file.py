@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
-from ._files import open_without_waiting, write_atomically
+from ._files import open_without_waiting, path_name, write_atomically
 from ._version import __version__
 from .errors import CheckpointCorruptError, CheckpointError, DTypeError, shown
 from .layers.base import Array
@@ -175,7 +175,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
     Read once from start to end, the header before memory is taken for the rest: what is judged is what is used, even
     if the file changes meanwhile.
     """
-    with open(os.fspath(path), "rb", opener=open_without_waiting) as file:
+    with open(path_name(path), "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointCorruptError(f"{path}: not a regular file")

@@ -85,7 +85,11 @@ def bad_array(rng: np.random.Generator, x: Any) -> Any:
         return x.tolist()
     if kind == 7 and x.dtype.kind == "f":
         return np.full_like(x, pick(rng, np.nan, np.inf, 1e300 if x.dtype.itemsize == 8 else 3e38))
-    return x.astype(np.float64 if x.dtype == np.float32 else np.float32) if x.dtype.kind == "f" else x - 2**40
+    return (
+        x.astype(np.float64 if x.dtype == np.float32 else np.float32)
+        if x.dtype.kind == "f"
+        else x.astype(np.int64) - 2**40
+    )
 
 
 def images(rng: np.random.Generator, dtype: Any) -> Any:

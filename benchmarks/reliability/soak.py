@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import collections
+import faulthandler
+import functools
 import gc
 import itertools
 import json
@@ -31,6 +33,7 @@ from benchmarks import _timing
 FLAT = 16  # MB
 ADDRESS_SPACE = 6 << 30
 MAX_FINDS = 40
+HANGS = 300  # seconds for a round of some hundred calls
 
 
 def main() -> None:
@@ -79,6 +82,7 @@ class Soak:
         self.saved = path.read_bytes()
 
     def run(self) -> None:
+        os.chdir(self.folder)  # where spoiled names of files may lead
         warnings.simplefilter("ignore")  # NumPy's, of NaN and overflow in what was spoiled
         # What asks for too much must be refused, not killed.
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
@@ -92,11 +96,13 @@ class Soak:
                 self.rss.append(resident_mb())
                 next_look += min(5.0, self.seconds / 50)
             rng = self.np.random.default_rng([self.seed, round_])
+            faulthandler.dump_traceback_later(HANGS, exit=True)
             self.cnn_ext.set_num_threads(int(rng.integers(1, 5)))
             if rng.random() < 0.1:
                 self.together(round_)
             else:
                 self.some(rng, 100, "alone")
+        faulthandler.cancel_dump_traceback_later()
         fifth = max(len(self.rss) // 5, 1)
         summary = {
             "second_fifth": sum(self.rss[fifth : 2 * fifth]) / fifth,
@@ -203,17 +209,15 @@ class Soak:
             elif way == 2:
                 self.call(rng, (net.evaluate, batch))
             elif way == 3:
-                optimizer = self.cnn_ext.SGD(0.01, 0.9)
-                settings = {"optimizer": optimizer, "epochs": 2, "batch_size": 4, "rng": 0, "max_norm": 1.0}
-                if len(batch["X"]) % 4 != 1:
-                    self.call(rng, (self.cnn_ext.fit, {"net": net, **batch, **settings}))
+                fit = functools.partial(self.cnn_ext.fit, epochs=2, rng=0)  # 2**31 epochs would be legal
+                settings = {"optimizer": self.cnn_ext.SGD(0.01, 0.9), "batch_size": 4, "max_norm": 1.0}
+                self.call(rng, (fit, {"net": net, **batch, **settings}))
             else:
                 path = self.folder / f"net{threading.get_ident()}"
                 self.call(rng, (net.save, {"path": path}), 0.1)
-                if (
-                    not self.cnn_ext.NeuralNet.load(path).predict(batch["X"]).tobytes()
-                    == net.predict(batch["X"]).tobytes()
-                ):
+                net.save(path)
+                loaded = self.cnn_ext.NeuralNet.load(path)
+                if loaded.predict_proba(batch["X"]).tobytes() != net.predict_proba(batch["X"]).tobytes():
                     self.broken.append("a network that was loaded predicts something else")
 
     def optimizer(self, rng: Any) -> None:

@@ -16,10 +16,11 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from .._files import open_without_waiting
-from ..errors import DataFormatError, DTypeError
+from .._files import path_name as path_name
+from ..errors import DataFormatError
 
 # One chunk of copying: large enough to be quick, small beside any data set.
 CHUNK = 1 << 20
@@ -103,13 +104,6 @@ class DataReader:
         while self.offset < end:
             if not self.read(min(CHUNK, end - self.offset)):
                 raise self.error(f"the file ends at byte {self.offset}, {end} or more expected")
-
-
-def path_name(path: Any) -> str:
-    """Return `path` as a string, or raise DTypeError."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise DTypeError(f"path must be a str or os.PathLike, got {type(path).__name__}")
-    return os.fsdecode(path)
 
 
 @contextmanager
