@@ -227,7 +227,7 @@ def test_what_cannot_be_opened(tmp_path):
         read_model(tmp_path)
     with pytest.raises(ValueError, match="null"):
         read_model("a\0b")
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(DTypeError, match="got int"):
         read_model(0)  # open() would take a file descriptor
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
