@@ -6,8 +6,8 @@ Needs gcc with gcov, and `pip install coverage cython setuptools` beside the ext
 modules are built with --coverage; there the suite runs under coverage.py, children of the tests included, and the
 kernels' tests once more for each other instruction set that this machine has.
 
-A C body is compiled for each instruction set and precision. A line counts as run if one of them ran it; in a branch,
-each of both ways must have been taken by one of them. What the compiler makes of Cython's glue is not counted.
+A C body is compiled for each instruction set and precision. A line counts as run if one of them ran it; of a branch
+both ways must have been taken. What the compiler makes of Cython's glue is not counted.
 """
 
 from __future__ import annotations
@@ -133,18 +133,17 @@ def c_coverage(folder: Path) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for name in sorted({name for name, _ in lines}):
         own = {number: count for (other, number), count in lines.items() if other == name}
-        own_ways = {key[1:]: count for key, count in ways.items() if key[0] == name and own[key[1]]}
+        own_ways = {key[1:]: count for key, count in ways.items() if key[0] == name}
         missing = [number for number, count in sorted(own.items()) if not count]
-        one_way = sorted({number for (number, _), count in own_ways.items() if not count})
+        one_way = sorted({number for (number, _), count in own_ways.items() if not count and own[number]})
         files[name] = {
             "lines": share(len(own) - len(missing), len(own)),
             "branches": share(sum(map(bool, own_ways.values())), len(own_ways)),
             "missing": [*missing, *(f"{number} one way" for number in one_way)],
         }
-    taken = {key: count for key, count in ways.items() if lines[key[:2]]}
     return {
         "lines": share(sum(map(bool, lines.values())), len(lines)),
-        "branches": share(sum(map(bool, taken.values())), len(taken)),
+        "branches": share(sum(map(bool, ways.values())), len(ways)),
         "files": {name: file for name, file in files.items() if file["missing"]},
     }
 
