@@ -1,4 +1,24 @@
-"""How many threads the kernels use."""
+"""How many threads the kernels use, and what Python's own threads and processes may share.
+
+Kernels, losses, the functions of `reference` and transforms may be called from any thread, several at once, on the
+same arrays too: they release the GIL, keep nothing between calls and write to nothing they are given. One call at a
+time has the worker pool; others meanwhile work in their own threads. Results are the same bits either way. If another
+thread writes to an array during a call, the result is of some mixture of old and new numbers, and nothing else.
+
+Layers, networks, optimizers and averages keep arrays from one call to the next: each belongs to one thread at a time.
+Two threads with a network each compute what they would one after the other. Calls of one network that overlap raise
+RuntimeError in the thread that comes second, as do those of one `Conv`; of another layer or an optimizer used alone
+the results are undefined. None of it crashes. `copy.deepcopy(net)` makes a network for another thread.
+
+Processes: forked, spawned or from a fork server, also after the pool was used and while other threads compute: the
+child starts a pool of its own. A network that another thread was using at the moment of a fork stays in use there.
+
+Signals: while the main thread computes, Python's handlers run every 50 ms, or after the piece of work at hand (an
+image or a few); what they raise, such as KeyboardInterrupt, ends the call. Changes of parameters in place, one pass
+over memory, are finished first. After an interrupted pass through a layer there is none to go back from.
+
+When the interpreter ends, daemon threads in the midst of a call are left where they are.
+"""
 
 from __future__ import annotations
 
