@@ -22,12 +22,7 @@
 
 enum { ASK_MS = 50 };
 
-static int never(void)
-{
-    return 0;
-}
-
-static int (*interrupted)(void) = never;
+static int (*interrupted)(void);
 
 void pool_ask_before_going_on(int (*function)(void))
 {
@@ -54,7 +49,7 @@ static int should_stop(int64_t *asked)
     if (now - *asked < ASK_MS)
         return 0;
     *asked = now;
-    return interrupted();
+    return interrupted != NULL && interrupted();
 }
 
 static int run_alone(chunk_function function, void *context, ptrdiff_t n_chunks, int to_the_end)

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import cnn_ext
 from cnn_ext import DTypeError, ShapeError, kernels, reference
+from cnn_ext._compiled import _pooling
+from cnn_ext._windows import check_windows
 
 MODULES = pytest.mark.parametrize("module", [kernels, reference])
 INF, NAN = np.inf, np.nan
@@ -177,3 +179,12 @@ BAD_BACKWARD = [
 def test_bad_gradients_and_places(module, arguments, error, message):
     with pytest.raises(error, match=message):
         module.maxpool_backward(*arguments)
+
+
+def test_places_that_another_thread_spoils_write_nothing_outside():
+    """The public kernel refuses such places; the compiled one passes over what comes after that."""
+    windows = check_windows((1, 1, 2, 2), {"size": 2}, 0, 2)
+    for place in (-1, 4, 2**62):
+        dx = np.full(4, np.nan, np.float32)
+        _pooling.maxpool_backward(np.ones(1, np.float32), np.array([place], np.intp), dx, windows)
+        assert not dx.any()
