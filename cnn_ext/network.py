@@ -80,6 +80,9 @@ class NeuralNet(Exchange):
         self._steps: list[Any] = []
         self._turn = Turn("network")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_steps": []}  # of the last forward pass, with all their buffers
+
     @property
     def params(self) -> list[list[Array]]:
         """The parameters of each layer, first layer first: the lists themselves."""

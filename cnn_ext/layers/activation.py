@@ -17,6 +17,8 @@ class ReLU(Layer):
     Nair, Hinton: Rectified linear units improve restricted Boltzmann machines. ICML 2010.
     """
 
+    kept_names = ("_off",)
+
     def __init__(self) -> None:
         super().__init__()
         self._off: Any = None
@@ -38,6 +40,8 @@ class ReLU(Layer):
 
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)), without overflow for any x."""
+
+    kept_names = ("_derivative",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +68,8 @@ class Tanh(Layer):
     ----------
     LeCun, Bottou, Orr, Müller: Efficient BackProp. 1998.
     """
+
+    kept_names = ("_derivative",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -37,6 +37,8 @@ class Layer(ABC):
     buffer_names: ClassVar[tuple[str, ...]] = ()
     config_names: ClassVar[tuple[str, ...]] = ()
     """The constructor's arguments that define the layer, each kept in the attribute of that name."""
+    kept_names: ClassVar[tuple[str, ...]] = ()
+    """The attributes in which `forward` keeps what only `backward` needs: copies and pickles have None in them."""
 
     input_shape: Shape | None = None
 
@@ -94,6 +96,9 @@ class Layer(ABC):
         if dout.shape != shape:
             raise ShapeError(f"dout {dout.shape} does not match last forward output {shape}")
         return dout
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **dict.fromkeys(("_last_output", *self.kept_names))}
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())

@@ -99,7 +99,9 @@ class Conv(Layer):
         fan_in = self.X_dim[0] * self.h_filter * self.w_filter
         self.params = [he_normal(shapes["W"], fan_in, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
         self._engines: dict[tuple[bool, int], ConvEngine] = {}
-        self._engine = self.engine(relu=False, pool=1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_engines": {}}  # they are made again when they are needed
 
     @classmethod
     def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:
@@ -129,7 +131,7 @@ class Conv(Layer):
         """
         X = np.ascontiguousarray(self.check_images(X))
         self.forget()
-        out = self._engine.forward(X, *self.weights(), training=training)
+        out = self._alone().forward(X, *self.weights(), training=training)
         self._note_output(out, training)
         return out
 
@@ -161,16 +163,19 @@ class Conv(Layer):
             self._engines[key] = ConvEngine(self.windows, self.n_filter, self.dtype, relu, pool, self.tile)
         return self._engines[key]
 
+    def _alone(self) -> ConvEngine:
+        return self.engine(relu=False, pool=1)
+
     def pools(self, size: int) -> bool:
         """Whether an engine of this layer can pool windows of this side: they must fill its tiles, if there are any."""
         return self.tile == 0 or TILE_RESULTS % size == 0
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, n_filter, H_out, W_out)."""
-        dX, dW, db = self._engine.backward(np.ascontiguousarray(self._check_gradient(dout)), self.weights()[0])
+        dX, dW, db = self._alone().backward(np.ascontiguousarray(self._check_gradient(dout)), self.weights()[0])
         return dX, [dW, db]
 
     def parameter_gradients(self, dout: Array) -> list[Array]:
         """Return [dW, db] alone: all that the first layer of a network needs."""
         dout = np.ascontiguousarray(self._check_gradient(dout))
-        return list(self._engine.backward(dout, self.weights()[0], need_dx=False)[1:])
+        return list(self._alone().backward(dout, self.weights()[0], need_dx=False)[1:])

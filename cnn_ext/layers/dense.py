@@ -42,6 +42,7 @@ class FullyConnected(Layer):
 
     param_names = ("W", "b")
     config_names = ("in_size", "out_size", "dtype")
+    kept_names = ("_X",)
 
     W = ArrayOf("params", 0)
     b = ArrayOf("params", 1)

@@ -42,6 +42,7 @@ class Dropout(Layer):
     """
 
     config_names = ("prob", "per_channel", "dtype")
+    kept_names = ("_mask",)
 
     prob = NumberIn("(0, 1]")
 

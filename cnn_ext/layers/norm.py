@@ -56,6 +56,7 @@ class BatchNorm(Layer):
     param_names = ("gamma", "beta")
     buffer_names = ("running_mean", "running_var")
     config_names = ("X_dim", "momentum", "eps", "dtype")
+    kept_names = ("_scales",)
 
     gamma = ArrayOf("params", 0)
     beta = ArrayOf("params", 1)
@@ -86,6 +87,9 @@ class BatchNorm(Layer):
         self.buffers = [np.zeros(n_features, self.dtype), np.ones(n_features, self.dtype)]
         self._engines: dict[tuple[bool, int], NormEngine] = {}
         self._scales: Any = None  # 1 / std and gamma / std of the last batch in training
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_engines": {}}  # they are made again when they are needed
 
     @classmethod
     def state_shapes(cls, config: dict[str, Any]) -> dict[str, Shape]:

@@ -73,6 +73,8 @@ class Maxpool(_WindowPooling):
     Zhou, Chellappa: Computation of optical flow using a neural network. ICNN 1988.
     """
 
+    kept_names = ("_argmax",)
+
     def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
         super().__init__(X_dim, size, stride)
         self._argmax: Any = None
