@@ -30,6 +30,8 @@ from ._checks import check_int
 from ._compiled import _threads
 
 VARIABLE = "CNN_EXT_NUM_THREADS"
+COMMON_VARIABLE = "OMP_NUM_THREADS"
+"""The common bound: what starts several processes, such as joblib, sets it so that they share the CPUs."""
 
 
 def set_num_threads(n: int) -> None:
@@ -47,7 +49,7 @@ def get_num_threads() -> int:
     """Return how many threads the kernels may use.
 
     At the start: what the environment variable CNN_EXT_NUM_THREADS says, else as many as there are CPUs that this
-    process may use (its affinity and its container's quota).
+    process may use (its affinity and its container's quota), but no more than OMP_NUM_THREADS says.
     """
     return int(_threads.get_threads())
 
@@ -81,13 +83,21 @@ def why_so_many() -> str:
     """Return what the number of threads comes from."""
     if get_num_threads() != _at_start:
         return "set_num_threads"
-    return VARIABLE if os.environ.get(VARIABLE, "").strip() else "the CPUs this process may use"
+    if os.environ.get(VARIABLE, "").strip():
+        return VARIABLE
+    return COMMON_VARIABLE if _common_bound() < usable_cpus() else "the CPUs this process may use"
+
+
+def _common_bound() -> float:
+    """Return what OMP_NUM_THREADS says, of a list the first number; infinity for what is not ours to complain of."""
+    value = os.environ.get(COMMON_VARIABLE, "").split(",")[0].strip()
+    return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else math.inf
 
 
 def _from_environment() -> int:
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
-        return min(usable_cpus(), _threads.MAX_THREADS)
+        return int(min(usable_cpus(), _common_bound(), _threads.MAX_THREADS))
     if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= _threads.MAX_THREADS):
         raise ValueError(f"{VARIABLE} must be an int in [1, {_threads.MAX_THREADS}], got {value!r}")
     return int(value)

@@ -46,9 +46,9 @@ def test_bad_counts(n, error):
     assert cnn_ext.get_num_threads() == before
 
 
-def start(value):
+def start(value, common=""):
     code = "import cnn_ext; print(cnn_ext.get_num_threads())"
-    environment = {**os.environ, threads.VARIABLE: value}
+    environment = {**os.environ, threads.VARIABLE: value, threads.COMMON_VARIABLE: common}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
@@ -57,6 +57,23 @@ def test_environment_variable():
     assert start("").stdout.strip() == str(threads.usable_cpus())
     for value in ("0", "257", "two", "-1"):
         assert f"CNN_EXT_NUM_THREADS must be an int in [1, 256], got '{value}'" in start(value).stderr
+
+
+def test_common_variable():
+    assert start("", "1").stdout.strip() == start("", " 1,4").stdout.strip() == "1"
+    assert start("5", "1").stdout.strip() == "5"
+    for value in ("999999", "0", "-1", "many", ","):
+        assert start("", value).stdout.strip() == str(threads.usable_cpus())
+
+
+def test_the_reason_is_told(monkeypatch):
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 4)
+    for value, reason in (("", "the CPUs"), ("4", "the CPUs"), ("3", "OMP_NUM_THREADS")):
+        monkeypatch.setenv(threads.COMMON_VARIABLE, value)
+        assert threads.why_so_many().startswith(reason)
+    monkeypatch.setenv(threads.VARIABLE, "2")
+    assert threads.why_so_many() == threads.VARIABLE
 
 
 def test_show_config(capsys):
