@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", choices=tuple(MODELS), help="the network")
     add("--standardize", action=argparse.BooleanOptionalAction, help="bring images to mean 0, deviation 1 first")
     add("--augment", nargs="+", type=transform, metavar="CHANGE", help=f"changes to training images, or {NOTHING}")
-    add("--optimizer", choices=OPTIMIZERS, help="SGD with Nesterov's momentum, or AdamW")
+    add("--optimizer", choices=OPTIMIZERS, help="SGD with Nesterov's momentum, Adam, or AdamW")
     add("--lr", type=rate, metavar="RATE", help="learning rate, at its peak")
     add("--momentum", type=share, metavar="MU", help="Nesterov's; 0 for none")
     add("--l2", type=Number(float, "[0, inf)"), metavar="LAM", help="strength of the L2 penalty; AdamW's weight decay")

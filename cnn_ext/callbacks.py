@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._checks import check_int, check_real
+from ._checks import check_bool, check_int, check_real
 from .errors import DTypeError
 from .layers.base import Array, arrays_of
 
@@ -102,7 +102,7 @@ class EarlyStopping(Callback):
 
     At the end, however the run ends, parameters and buffers (running statistics) are those after the best epoch, to
     the bit; the optimizer's state is not set back. Callbacks end in the reverse of their order: those that shall find
-    the best network in `on_end` come before this one.
+    the best network in `on_end` come before this one. With `restore_best=False` the last epoch's network stays.
 
     Parameters
     ----------
@@ -112,6 +112,8 @@ class EarlyStopping(Callback):
         Epochs in a row without a new best value after which the run stops, at least 1.
     minimum_change : float
         In [0, inf): by more than this a value must be better than the best to be a new one.
+    restore_best : bool
+        Whether the best epoch's network is put back.
 
     Attributes
     ----------
@@ -132,7 +134,13 @@ class EarlyStopping(Callback):
     Prechelt: Early stopping - but when? Neural Networks: Tricks of the Trade, 1998.
     """
 
-    def __init__(self, monitor: str = "validation_accuracy", patience: int = 5, minimum_change: float = 0.0) -> None:
+    def __init__(
+        self,
+        monitor: str = "validation_accuracy",
+        patience: int = 5,
+        minimum_change: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
         if not isinstance(monitor, str):
             raise DTypeError(f"monitor must be a str, got {type(monitor).__name__}")
         if not monitor.endswith(("accuracy", "loss")):
@@ -140,6 +148,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = check_int("patience", patience, 1)
         self.minimum_change = check_real("minimum_change", minimum_change, "[0, inf)")
+        self.restore_best = check_bool("restore_best", restore_best)
         self.best_epoch = 0
         self.best_value = math.nan
         self._kept: list[Array] = []
@@ -157,7 +166,8 @@ class EarlyStopping(Callback):
         gain = value - self.best_value if self.monitor.endswith("accuracy") else self.best_value - value
         if gain > self.minimum_change or (self.best_epoch == 0 and not math.isnan(value)):
             self.best_epoch, self.best_value = run.epoch, value
-            self._kept = [array.copy() for array in arrays_of(run.net.layers)]
+            if self.restore_best:
+                self._kept = [array.copy() for array in arrays_of(run.net.layers)]
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop = True
 

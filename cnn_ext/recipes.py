@@ -6,7 +6,7 @@ how long. Each number is explained in docs/recipes.md; all were chosen on traini
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,16 +17,16 @@ from .batches import as_indexable
 from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .initializers import RngLike, as_generator
-from .layers import Standardize
+from .layers import Layer, Standardize
 from .layers.base import Array
 from .loss import CrossEntropy
 from .models import MODELS
 from .network import NeuralNet
-from .optimizers import SGD, AdamW, Optimizer
+from .optimizers import SGD, Adam, AdamW, Optimizer
 from .schedules import Schedule
 from .training import History, fit
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
 REALS = {
     "lr": "(0, inf)",
@@ -55,8 +55,8 @@ class Recipe:
         images.
     augment : tuple of Transform
         What is done to the training images, one after the other.
-    optimizer : {'sgd', 'adamw'}
-        SGD with Nesterov's momentum, or AdamW.
+    optimizer : {'sgd', 'adam', 'adamw'}
+        SGD with Nesterov's momentum, Adam, or AdamW.
     lr : float
         Learning rate at its peak.
     momentum : float
@@ -114,23 +114,33 @@ class Recipe:
         for i, change in enumerate(self.augment):
             check_instance(f"augment[{i}]", change, Transform)
 
+    @property
+    def penalty(self) -> float:
+        """Strength of the L2 penalty in the loss: none with AdamW, which does it itself."""
+        return 0.0 if self.optimizer == "adamw" else self.l2
+
     def config(self) -> dict[str, Any]:
         """Return the settings as plain values, for a log or a model file."""
         return {**asdict(self), "augment": [transform.config() for transform in self.augment]}
 
-    def make_network(self, X: Any, num_class: int, rng: RngLike = None) -> NeuralNet:
-        """Return the untrained network for training images like `X`, shape (N, C, H, W)."""
-        shape = X.shape[1:]
-        layers = MODELS[self.model](shape, num_class, rng=as_generator(rng))
+    def make_network(
+        self, X: Any, num_class: int, rng: RngLike = None, *, make_layers: Callable[..., list[Layer]] | None = None
+    ) -> NeuralNet:
+        """Return the untrained network for training images like `X`, shape (N, C, H, W).
+
+        `make_layers(X_dim, num_class, rng=rng)` is called instead of the model if it is given.
+        """
+        layers = list((make_layers or MODELS[self.model])(X.shape[1:], num_class, rng=as_generator(rng)))
         if self.standardize:
             layers.insert(0, Standardize.fit(X[:MEASURED_IMAGES]))
-        l2 = self.l2 if self.optimizer == "sgd" else 0.0
-        return NeuralNet(layers, CrossEntropy(self.label_smoothing), l2)
+        return NeuralNet(layers, CrossEntropy(self.label_smoothing), self.penalty)
 
     def make_optimizer(self) -> Optimizer:
         """Return the optimizer, at its start."""
         if self.optimizer == "adamw":
             return AdamW(self.lr, weight_decay=self.l2)
+        if self.optimizer == "adam":
+            return Adam(self.lr)
         return SGD(self.lr, self.momentum, nesterov=self.momentum > 0)
 
     def make_schedule(self, total_steps: int) -> Schedule:
@@ -161,24 +171,36 @@ class Recipe:
         seed = check_int("seed", seed, 0, maximum=None)
         weights_seed, order_seed = SeedSequence(seed).spawn(2)
         net = self.make_network(X, num_class, default_rng(weights_seed))
-        history = fit(
+        history = self.train_network(
             net,
             X,
             y,
-            optimizer=self.make_optimizer(),
-            schedule=self.make_schedule(self.epochs * -(-len(y) // self.batch_size)),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
             rng=default_rng(order_seed),
             validation=validation,
-            validate_last_only=self.test_last_only,
             callbacks=callbacks,
-            augment=Compose(self.augment) if self.augment else None,
-            max_norm=self.max_norm,
-            average=self.average,
             checkpoint=checkpoint,
         )
         return net, history
+
+    def train_network(
+        self, net: NeuralNet, X: Any, y: Array, *, rng: RngLike, optimizer: Optimizer | None = None, **more: Any
+    ) -> History:
+        """Train a network that is there already: `fit` by this recipe, `more` being what else `fit` takes."""
+        return fit(
+            net,
+            X,
+            y,
+            optimizer=optimizer or self.make_optimizer(),
+            schedule=self.make_schedule(self.epochs * -(-len(y) // self.batch_size)),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            rng=rng,
+            validate_last_only=self.test_last_only,
+            augment=Compose(self.augment) if self.augment else None,
+            max_norm=self.max_norm,
+            average=self.average,
+            **more,
+        )
 
 
 SERIES = Recipe(

@@ -83,6 +83,12 @@ def test_stops_and_puts_the_best_back(data, name, values, settings, best, epochs
         assert len(set(arrays)) == epochs
 
 
+def test_without_restoring_the_last_epoch_stays(data):
+    net, script, stopping = run(data, "a_loss", [1, 2, 3, 4], patience=2, restore_best=False)
+    assert stopping.best_epoch == 1 and len(script.states) == 3
+    assert state(net) == script.states[-1]
+
+
 def test_a_quantity_that_is_never_a_number_leaves_the_last_epoch(data):
     net, script, stopping = run(data, "validation_loss", [math.nan] * 9, patience=3)
     assert stopping.best_epoch == 0 and math.isnan(stopping.best_value)

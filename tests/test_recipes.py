@@ -11,6 +11,7 @@ import cnn_ext
 from cnn_ext import (
     RECIPES,
     SGD,
+    Adam,
     AdamW,
     CrossEntropy,
     NeuralNet,
@@ -45,7 +46,7 @@ def test_names():
     ("setting", "known"),
     [
         ("model", "mnist, cifar10, small, best"),
-        ("optimizer", "sgd, adamw"),
+        ("optimizer", "sgd, adam, adamw"),
         ("schedule", "cosine, linear, constant"),
     ],
 )
@@ -162,6 +163,9 @@ def test_settings_reach_what_they_are_for(mnist):
     assert type(optimizer) is AdamW and (optimizer.lr, optimizer.weight_decay) == (0.01, 0.3)
     assert net.l2 == 0  # the decay is AdamW's own
     assert type(net.loss_func) is CrossEntropy and net.loss_func.label_smoothing == 0.1
+    adam = replace(recipe, optimizer="adam")
+    assert type(adam.make_optimizer()) is Adam and adam.make_optimizer().lr == 0.01
+    assert adam.make_network(X, 10).l2 == 0.3
     sgd = replace(recipe, optimizer="sgd", momentum=0.0)
     assert type(sgd.make_optimizer()) is SGD and not sgd.make_optimizer().nesterov
     assert sgd.make_network(X, 10).l2 == 0.3
