@@ -4,6 +4,8 @@ The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -
 `training`. `kernels` holds the compiled loops as plain functions on NumPy arrays, `reference` their twins in NumPy.
 """
 
+from typing import TYPE_CHECKING
+
 from ._machine import show_config
 from ._version import __version__
 from .averaging import WeightAverage
@@ -60,6 +62,19 @@ from .solvers import adagrad, adam, rmsprop, sgd, sgd_momentum
 from .threads import get_num_threads, set_num_threads
 from .training import History, fit
 from .views import View, shifted_views
+
+if TYPE_CHECKING:
+    from .estimator import CNNClassifier as CNNClassifier
+else:
+
+    def __getattr__(name):
+        """Import the estimator, and with it scikit-learn, when it is first asked for."""
+        if name != "CNNClassifier":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .estimator import CNNClassifier
+
+        return CNNClassifier
+
 
 __all__ = [
     "RECIPES",

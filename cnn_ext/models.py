@@ -123,6 +123,26 @@ def make_best_cnn(
     return [*layers, *_scores(dim, num_class, dtype, rng)]
 
 
+def make_dense_net(
+    X_dim: tuple[int, ...], num_class: int, *, dtype: Any = np.float32, rng: RngLike = None
+) -> list[Layer]:
+    """Return a network of two dense layers, for rows of features or images of any shape.
+
+    100 hidden units, ReLU; `num_class` scores, starting at zero. For the other parameters and the errors see
+    `make_mnist_cnn`.
+
+    Parameters
+    ----------
+    X_dim : tuple of int
+        Shape (features,) of one row, or (C, H, W) of one image.
+    """
+    rng = as_generator(rng)
+    hidden = FullyConnected(math.prod(X_dim), 100, dtype=dtype, rng=rng)
+    last = FullyConnected(100, num_class, dtype=dtype, rng=rng)
+    last.W[...] = 0
+    return [*([Flatten()] if len(X_dim) > 1 else []), hidden, ReLU(), last]
+
+
 def _scores(dim: tuple[int, ...], num_class: int, dtype: Any, rng: RngLike) -> list[Layer]:
     """Return the dense layer that ends a network, starting at zero."""
     last = FullyConnected(math.prod(dim), num_class, dtype=dtype, rng=rng)

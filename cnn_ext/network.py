@@ -200,11 +200,15 @@ class NeuralNet(Exchange):
 
     def predict(self, X: Array) -> Array:
         """Return the most probable class of each image, shape (N,), int64. Works in chunks and keeps no caches."""
-        return np.concatenate([np.empty(0, np.int64), *(out.argmax(axis=1) for out in self._outputs(X))])
+        return self.scores_of(X).argmax(axis=1)
 
     def predict_proba(self, X: Array) -> Array:
         """Return the probability of each class (softmax of the last output), shape (N, classes)."""
-        return np.concatenate([softmax(out) for out in self._outputs(X)] or [softmax(self.forward(X, training=False))])
+        return softmax(self.scores_of(X))
+
+    def scores_of(self, X: Array) -> Array:
+        """Return the last layer's output for each image, shape (N, classes), in inference: what softmax is taken of."""
+        return np.concatenate([*self._outputs(X)] or [self.forward(X, training=False)])
 
     def evaluate(self, X: Array, y: Array) -> tuple[float, float]:
         """Return the mean loss without the L2 penalty, and the accuracy, of images X with labels y, in chunks.
