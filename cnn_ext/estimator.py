@@ -263,12 +263,13 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return tags
 
     def _scores(self, X: Any) -> Array:
+        """Return the network's scores in float64: probabilities add up to 1 as closely as scikit-learn looks."""
         check_is_fitted(self, "net_")
         X, shape = as_rows(X)
         check_same_images(shape, self.image_shape_)
         images = self._images(validate_data(self, X, dtype="numeric", reset=False))
         with _one_pass_at_a_time:
-            return self.net_.scores_of(images)
+            return self.net_.scores_of(images).astype(np.float64, copy=False)
 
     def _training_rows(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Array, Array, Weights]:
         """Return X as rows, y and the weights, without the rows of weight 0."""
