@@ -1,0 +1,64 @@
+"""The command line: `python -m cnn_ext.demo` serves a page to draw on, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._failures import BAD_DATA, NO_DATA, USAGE, Failure, failing
+from ..errors import CheckpointError, CnnExtError
+from ..network import NeuralNet
+from ..pretrained import PRETRAINED, load_pretrained
+from .reading import Reader
+from .server import DemoServer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cnn_ext.demo",
+        description="Draw a digit in the browser, and see what a network makes of it. Ctrl-C ends it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--model", default="mnist-best", metavar="MODEL", help="a file, or a network of the package (mnist-best)"
+    )
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="on 127.0.0.1 (any that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    args = parser.parse_args(argv)
+    if not 0 <= args.port <= 65535:
+        parser.error(f"argument --port: an int in [0, 65535] expected, got {args.port}")
+    try:
+        serve(args.model, args.port, open_browser=not args.no_browser)
+    except Failure as failure:
+        print(f"demo: {failure}", file=sys.stderr)
+        return failure.code
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+def serve(model: str, port: int, open_browser: bool) -> None:
+    """Serve the page until Ctrl-C."""
+    with (
+        failing(NO_DATA, OSError, f"--model: neither a file nor one of {', '.join(PRETRAINED)}"),
+        failing(BAD_DATA, CheckpointError, "--model"),
+    ):
+        net = load_pretrained(model) if model in PRETRAINED else NeuralNet.load(model)
+    with failing(BAD_DATA, (CnnExtError, ValueError), "--model"):
+        reader = Reader(net, Path(model).name)
+    with failing(USAGE, OSError, f"port {port} of 127.0.0.1 is not to be had"):
+        server = DemoServer(reader, port)
+    with server:
+        print(f"{server.address}  (Ctrl-C ends it)", flush=True)
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+        server.serve_forever(poll_interval=0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
