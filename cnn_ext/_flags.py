@@ -64,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write settings and epochs here, as JSON lines, or *.csv: epochs (no log)",
     )
+    add("--report", metavar="FILE", help="write curves, mistakes and settings here, as one HTML page (no report)")
     add("--checkpoint", metavar="FOLDER", help="keep the run here as it goes: killed, it can go on exactly")
     add("--resume", metavar="FOLDER", help="go on with the run kept here, if there is one, and keep it here")
     add("--checkpoint-every", type=count, metavar="STEPS", help="(after each epoch, and each minute)")

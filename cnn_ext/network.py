@@ -21,7 +21,7 @@ from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
-from .summary import summary_table
+from .summary import summary_html, summary_table
 from .turns import Turn, in_turn
 
 INFERENCE_CHUNK = 128
@@ -247,6 +247,10 @@ class NeuralNet(Exchange):
     def summary(self) -> str:
         """Return a table of the layers: output shapes, numbers of parameters, memory."""
         return summary_table(self.layers, self.shapes())
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for notebooks."""
+        return summary_html(self.layers, self.shapes())
 
     def save(
         self, path: str | os.PathLike[str], *, storage_dtype: Any = None, notes: dict[str, Any] | None = None

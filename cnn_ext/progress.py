@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from .callbacks import Callback, Run
 
 
 class Progress(Callback):
-    """One line an epoch on standard output; on a terminal, a bar over the whole run as well.
+    """One line an epoch on standard output; on a terminal or in a notebook, a bar over the whole run as well.
 
     The bar shows images a second, a running mean of the loss, and the time left.
 
@@ -27,13 +28,11 @@ class Progress(Callback):
     def on_start(self, run: Run) -> None:
         if run.step:
             print(f"going on after step {run.step:,} of {run.epochs * run.steps_per_epoch:,}", flush=True)
-        if sys.stderr.isatty():
-            from tqdm import tqdm  # only where there is a terminal to draw on
-
+        if sys.stderr.isatty() or _in_notebook():
             whole_epochs, steps = divmod(run.step, run.steps_per_epoch)
             done = whole_epochs * run.n_images + steps * run.batch_size
             total = run.epochs * run.n_images
-            self._bar = tqdm(total=total, initial=done, unit=" images", unit_scale=True, leave=False)
+            self._bar = _bar_type()(total=total, initial=done, unit=" images", unit_scale=True, leave=False)
 
     def on_step(self, run: Run) -> None:
         if self._bar is None:
@@ -61,3 +60,18 @@ class Progress(Callback):
     def on_end(self, run: Run) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def _bar_type() -> Any:
+    """Return the bar that suits the place: of widgets in a notebook that has them, else of characters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns where there are no widgets, but its other bar does as well
+        from tqdm.auto import tqdm  # slow to import, and only wanted where there is something to draw on
+    return tqdm

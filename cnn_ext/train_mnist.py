@@ -25,6 +25,7 @@ from .datasets.sources import kind_of
 from .errors import NonFiniteError
 from .logs import CsvLog, JsonLog
 from .progress import Progress
+from .report import check_matplotlib, write_report
 from .threads import set_num_threads
 
 
@@ -51,12 +52,16 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Load, train by the recipe, save and report."""
     began = time.perf_counter()
     recipe = chosen_recipe(args)
-    for flag, path in (("--output", args.output), ("--log", args.log)):
-        if path is not None:
-            with failing(NO_OUTPUT, OSError, f"{flag} cannot be written"):
-                check_writable(path)
-    if args.output is not None and args.output == args.log:
-        raise Failure(USAGE, "--output and --log name the same file")
+    outputs = {"--output": args.output, "--log": args.log, "--report": args.report}
+    outputs = {flag: path for flag, path in outputs.items() if path is not None}
+    for flag, path in outputs.items():
+        with failing(NO_OUTPUT, OSError, f"{flag} cannot be written"):
+            check_writable(path)
+    if len(set(outputs.values())) < len(outputs):
+        raise Failure(USAGE, f"{' and '.join(outputs)} name the same file")
+    if args.report is not None:
+        with failing(USAGE, ImportError, "--report"):
+            check_matplotlib()
     if args.early_stopping is not None and recipe.test_last_only:
         if args.test_last_only:
             raise Failure(USAGE, "--early-stopping looks at the images after each epoch: not with --test-last-only")
@@ -107,6 +112,8 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         accuracy = history[-1]["validation_accuracy"] if stopping is None else stopping.best_value
         if args.output is not None:
             net.save(args.output, notes={**notes, f"{tested}_accuracy": accuracy})
+        if args.report is not None:
+            write_report(args.report, net, history, *held_out, notes=notes, tested=tested)
         if not args.quiet:
             saved = "not saved (--output FILE saves them)" if args.output is None else f"in {args.output}"
             if checkpoint is not None and checkpoint.found_complete:
@@ -120,7 +127,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def command(arguments: Sequence[str]) -> str:
     """Return the command line without what decides nothing, so that the same training gives the same file."""
-    with_value = ("--output", "--log", "--threads", "--checkpoint", "--resume", "--checkpoint-every")
+    with_value = ("--output", "--log", "--report", "--threads", "--checkpoint", "--resume", "--checkpoint-every")
     words = without(arguments, with_value, ("--quiet", "--allow-changes"))
     return shlex.join(["python", "-m", "cnn_ext.train_mnist", *words])
 
