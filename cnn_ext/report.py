@@ -107,7 +107,9 @@ def _curves(history: Sequence[Mapping[str, Any]], tested: str) -> str:
     if not history:
         return "<p>No epoch was recorded.</p>"
     last = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in history[-1].items() if isinstance(value, float)
+        f"{name.replace('validation', tested).replace('_', ' ')} {value:.4g}"
+        for name, value in history[-1].items()
+        if isinstance(value, float)
     )
     epochs = f"{len(history)} {'epoch' if len(history) == 1 else 'epochs'}"
     shown = f"<div class=curves>{''.join(pictures.curves(history, tested))}</div>"

@@ -55,6 +55,7 @@ for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
 function clear() {
   pen.clearRect(0, 0, SIDE, SIDE);
   byId("note").textContent = "";
+  cursor.down = false;
   changed();
 }
 
