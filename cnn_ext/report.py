@@ -73,7 +73,7 @@ def write_report(
         The file cannot be written; what was there before is as it was.
     """
     check_matplotlib()
-    X = as_indexable(X)
+    X = as_indexable("X", X)
     if len(X) == 0:
         raise ShapeError("X holds no images to report on")
     notes = net.notes if notes is None else notes
