@@ -102,6 +102,7 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         for layer_type, config in zip(types, configs, strict=True):
             if unknown := config.keys() - set(layer_type.config_names):
                 raise ValueError(f"{layer_type.__name__} has no {', '.join(sorted(unknown))}")
+            DTYPES[config.get("dtype", "float32")]  # by name alone: NumPy would parse any other text
         # Compared before any layer is made: a forged size must not become an allocation.
         _check_tensors(path, model.tensors, wanted, allow_nonfinite)
         layers = [layer_type(**config) for layer_type, config in zip(types, configs, strict=True)]

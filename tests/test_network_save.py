@@ -1,5 +1,6 @@
 """Networks as files, beyond the round trip: what cannot be saved, and forged files that must not become memory or code."""
 
+import sys
 import tracemalloc
 
 import numpy as np
@@ -416,3 +417,18 @@ def test_variances_that_cannot_be(tmp_path, value, message):
     if value < 0:  # allowed NaN and infinity do not allow this
         with pytest.raises(CheckpointMismatchError, match=message):
             NeuralNet.load(tmp_path / "m", allow_nonfinite=True)
+
+
+@pytest.mark.parametrize("dtype", ["1", "f4", "<f4", "(2,)f4", "float16", None, 1, ["float32"]])
+def test_a_layers_dtype_is_a_name_that_is_compared_and_not_parsed(tmp_path, dtype):
+    """Found by fuzzing: NumPy reads the text of a dtype with Python's own parser."""
+    NeuralNet([Dropout(0.5), FullyConnected(2, 2)]).save(tmp_path / "m")
+    model = read_model(tmp_path / "m")
+    model.architecture["layers"][0]["dtype"] = dtype
+    write_model(tmp_path / "m", model.architecture, model.tensors)
+    parsed, watching = [], [True]
+    sys.addaudithook(lambda event, _: parsed.append(event) if watching and event == "compile" else None)
+    with pytest.raises(CheckpointMismatchError, match="describes no network"):
+        NeuralNet.load(tmp_path / "m")
+    watching.clear()
+    assert parsed == []
