@@ -95,11 +95,11 @@ LONG_CONVOLUTION = """
 import signal, time
 import numpy as np
 from cnn_ext import kernels
-x, w, b = np.zeros((1000, 64, 28, 28), np.float32), np.zeros((256, 64, 5, 5), np.float32), np.zeros(256, np.float32)
+x, w, b = np.zeros((2000, 16, 28, 28), np.float32), np.zeros((32, 16, 5, 5), np.float32), np.zeros(32, np.float32)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where a shell runs this in the background
 print("ready", flush=True)
 try:
-    while True:  # each call takes seconds
+    while True:  # each call takes some tenths of a second, or more
         kernels.conv2d_forward(x, w, b, 2, 1)
 except KeyboardInterrupt:
     print(time.monotonic())
@@ -141,11 +141,12 @@ def test_a_handler_may_use_the_kernels_and_set_the_threads():
     def handler(*_):
         cnn_ext.set_num_threads(1 + len(inside) % 3)
         inside.append(kernels.conv2d_forward(x, FILTERS, BIAS, 2, 1).tobytes())
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
 
     cnn_ext.set_num_threads(2)
     old = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         out = kernels.conv2d_forward(many, FILTERS, BIAS, 2, 1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
