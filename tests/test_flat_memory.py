@@ -1,6 +1,7 @@
 """Memory stays flat: over many calls, over many calls that fail, and over the steps of a training."""
 
 import gc
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -61,7 +62,7 @@ def growth(call, times):
             levels.append(tracemalloc.get_traced_memory()[0])
             for _ in range(times if len(levels) < 4 else 0):
                 call()
-        return min(after - before for before, after in zip(levels, levels[1:]))
+        return min(after - before for before, after in itertools.pairwise(levels))
     finally:
         tracemalloc.stop()
 
