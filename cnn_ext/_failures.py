@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 DIVERGED, USAGE, BAD_DATA, NO_DATA, NO_OUTPUT, IO_ERROR, INTERRUPTED, TERMINATED = 1, 2, 65, 66, 73, 74, 130, 143
+
+
+def exit_code(program: str, run: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Return what `run` returns, or the code of the Failure or Ctrl-C that ended it, told in one line."""
+    try:
+        return run()
+    except Failure as failure:
+        print(f"{program}: {failure}", file=sys.stderr)
+        return failure.code
+    except KeyboardInterrupt:
+        print(f"\n{program}: {interrupted}", file=sys.stderr)
+        return INTERRUPTED
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a bad flag in one line, by the last name in `prog`."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog.rpartition('.')[2]}: {message} (--help lists the flags)\n")
 
 
 class Failure(Exception):

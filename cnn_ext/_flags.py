@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import ast
 from dataclasses import fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from ._checks import is_inside
-from ._failures import USAGE
+from ._failures import Parser
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
 from .models import MODELS
@@ -102,13 +102,6 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
     if "augment" in changes:
         changes["augment"] = tuple(change for change in changes["augment"] if change != NOTHING)
     return replace(RECIPES[args.recipe], **changes)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports a bad flag in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"train_mnist: {message} (--help lists the flags)\n")
 
 
 class Number:

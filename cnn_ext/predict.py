@@ -14,12 +14,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._data import classes_of, form_of, load_network
-from ._failures import BAD_DATA, INTERRUPTED, IO_ERROR, NO_DATA, USAGE, Failure, failing
+from ._failures import BAD_DATA, IO_ERROR, NO_DATA, USAGE, Failure, Parser, exit_code, failing
 from ._flags import Number
 from ._version import __version__
 from .datasets.pictures import walk_pictures
@@ -54,19 +54,16 @@ class Result(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
-    try:
+
+    def run() -> int:
         args = make_parser().parse_args(argv)
         if args.threads is not None:
             set_num_threads(args.threads)
         with failing(USAGE, ImportError, "PICTURE"):
             pillow()
         return predict(args)
-    except Failure as failure:
-        print(f"predict: {failure}", file=sys.stderr)
-        return failure.code
-    except KeyboardInterrupt:
-        print("\npredict: interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_code("predict", run)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -214,13 +211,6 @@ FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
 def printable(name: str) -> str:
     """Return a name without what would move a terminal's cursor."""
     return name if name.isprintable() else repr(name)[1:-1]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports a bad flag in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"predict: {message} (--help lists the flags)\n")
 
 
 if __name__ == "__main__":

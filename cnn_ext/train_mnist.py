@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._data import classes_of, describe, load, load_network
-from ._failures import BAD_DATA, DIVERGED, INTERRUPTED, IO_ERROR, NO_OUTPUT, USAGE, Failure, failing
+from ._failures import BAD_DATA, DIVERGED, IO_ERROR, NO_OUTPUT, USAGE, Failure, exit_code, failing
 from ._files import check_writable
 from ._flags import chosen_recipe, make_parser
 from ._keeping import chosen_checkpoint, keeping, without
@@ -32,7 +32,8 @@ from .threads import set_num_threads
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
+
+    def run() -> int:
         args = make_parser().parse_args(arguments)
         if args.threads is not None:
             set_num_threads(args.threads)
@@ -40,12 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", RuntimeWarning)
             warnings.showwarning = show_warning
             return train(args, arguments) if args.evaluate is None else evaluate(args)
-    except Failure as failure:
-        print(f"train_mnist: {failure}", file=sys.stderr)
-        return failure.code
-    except KeyboardInterrupt:
-        print("\ntrain_mnist: interrupted; nothing more was saved", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_code("train_mnist", run, "interrupted; nothing more was saved")
 
 
 def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -9,10 +9,9 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._failures import BAD_DATA, NO_DATA, USAGE, Failure, failing
-from ..errors import CheckpointError, CnnExtError
-from ..network import NeuralNet
-from ..pretrained import PRETRAINED, load_pretrained
+from .._data import load_network
+from .._failures import BAD_DATA, USAGE, Failure, failing
+from ..errors import CnnExtError
 from .reading import Reader
 from .server import DemoServer
 
@@ -44,11 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(model: str, port: int, open_browser: bool) -> None:
     """Serve the page until Ctrl-C."""
-    with (
-        failing(NO_DATA, OSError, f"--model: neither a file nor one of {', '.join(PRETRAINED)}"),
-        failing(BAD_DATA, CheckpointError, "--model"),
-    ):
-        net = load_pretrained(model) if model in PRETRAINED else NeuralNet.load(model)
+    net = load_network(model, "--model")
     with failing(BAD_DATA, (CnnExtError, ValueError), "--model"):
         reader = Reader(net, Path(model).name)
     with failing(USAGE, OSError, f"port {port} of 127.0.0.1 is not to be had"):
