@@ -91,7 +91,7 @@ def why_so_many() -> str:
 def _common_bound() -> float:
     """Return what OMP_NUM_THREADS says, of a list the first number; infinity for what is not ours to complain of."""
     value = os.environ.get(COMMON_VARIABLE, "").split(",")[0].strip()
-    return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else math.inf
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0 else math.inf
 
 
 def _from_environment() -> int:
