@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from typing import IO, Any
 
 from .callbacks import Callback, Run
@@ -12,7 +13,7 @@ MEASURED = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_a
 NAMES = (*MEASURED, "seconds", "images_per_second")
 
 
-class FileLog(Callback):
+class FileLog(Callback, ABC):
     """What logs share: a file of rows, one an epoch, each flushed.
 
     Parameters
@@ -51,11 +52,13 @@ class FileLog(Callback):
             self._file.write(line + "\n")
             self._file.flush()
 
+    @abstractmethod
     def _first_line(self) -> str:
-        raise NotImplementedError
+        """Return what the file begins with."""
 
+    @abstractmethod
     def _line(self, values: dict[str, Any]) -> str:
-        raise NotImplementedError
+        """Return the line of an epoch."""
 
 
 class JsonLog(FileLog):
