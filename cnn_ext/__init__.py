@@ -6,6 +6,7 @@ The way of the data, and where to read it: `datasets` -> `batches` -> `layers` -
 
 from typing import TYPE_CHECKING
 
+from ._lazy import lazy
 from ._machine import show_config
 from ._version import __version__
 from .averaging import WeightAverage
@@ -13,8 +14,7 @@ from .batches import get_minibatches
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .checkpoint import Checkpoint
 from .clipping import clip_gradients
-from .datasets import load_cifar10, load_data, load_fashion_mnist, load_mnist, one_hot_encode
-from .distributed import DataParallel
+from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
 from .ensemble import Ensemble
 from .errors import (
     CheckpointCorruptError,
@@ -64,16 +64,14 @@ from .training import History, fit
 from .views import View, shifted_views
 
 if TYPE_CHECKING:
+    from .datasets import load_data
+    from .distributed import DataParallel
     from .estimator import CNNClassifier as CNNClassifier
 else:
-
-    def __getattr__(name):
-        """Import the estimator, and with it scikit-learn, when it is first asked for."""
-        if name != "CNNClassifier":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .estimator import CNNClassifier
-
-        return CNNClassifier
+    # The last brings scikit-learn with it.
+    __getattr__ = lazy(
+        __name__, {"load_data": ".datasets.sources", "DataParallel": ".distributed", "CNNClassifier": ".estimator"}
+    )
 
 
 __all__ = [

@@ -7,15 +7,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checkpoint import LOGGER, Checkpoint
-from .distributed import DataParallel
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
 from .layers.base import Array
 from .run_settings import differences
 from .run_state import RunState
+
+if TYPE_CHECKING:
+    from .distributed import DataParallel
 
 FIXED = ("batch_size", "n_images", "network")
 """Settings without which the arrays and the place in the epoch mean nothing: these cannot be changed on the way."""

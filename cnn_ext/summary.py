@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +45,8 @@ def summary_html(layers: Sequence[Any], shapes: Sequence[Shape | None]) -> str:
 
 
 def _html_row(cells: Sequence[str], tag: str) -> str:
+    import html  # not on import, like all that few need
+
     sides = ["left"] * N_LEFT + ["right"] * (len(cells) - N_LEFT)
     row = [f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>' for side, cell in zip(sides, cells)]
     return f"<tr>{''.join(row)}</tr>"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from .batches import Minibatches, as_indexable, get_minibatches
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, as_checkpoint
 from .clipping import clip_gradients
-from .distributed import DataParallel
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
 from .keeper import Keeper
@@ -33,6 +32,9 @@ from .prefetch import prefetched
 from .run_settings import describe_run
 from .run_state import RunState, Tally
 from .schedules import Schedule, constant
+
+if TYPE_CHECKING:
+    from .distributed import DataParallel
 
 LOGGER = logging.getLogger("cnn_ext")
 AUGMENTING_THREADS = 1
