@@ -75,8 +75,8 @@ def accuracy_vs_seconds() -> None:
         axes.plot(curve["seconds"][-1], errors[-1], color=style["color"], marker=marker["marker"], markersize=9)
     axes.set(xscale="log", xlabel="seconds since the start of the process", ylabel="accuracy (%)")
     ticks_at(axes.xaxis, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000], lambda seconds: seconds)
-    axes.set(yscale="log", ylim=(12, 0.18))
-    ticks_at(axes.yaxis, [10, 5, 2, 1, 0.5, 0.3, 0.2], lambda error: 100 - error)
+    axes.set(yscale="log", ylim=(12, 0.04))
+    ticks_at(axes.yaxis, [10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05], lambda error: 100 - error)
     axes.set_title(
         "small marks: an epoch, on the test images (series) or on the training images as they come,\n"
         "augmented (fast, best); large marks: the end, on the test images",
