@@ -14,19 +14,24 @@ def exit_code(program: str, run: Callable[[], int], interrupted: str = "interrup
     """Return what `run` returns, or the code of the Failure or Ctrl-C that ended it, told in one line."""
     try:
         return run()
-    except Failure as failure:
-        print(f"{program}: {failure}", file=sys.stderr)
-        return failure.code
-    except KeyboardInterrupt:
-        print(f"\n{program}: {interrupted}", file=sys.stderr)
-        return INTERRUPTED
+    except (Failure, KeyboardInterrupt) as error:
+        return told(program, error, interrupted)
+
+
+def told(program: str, error: Failure | KeyboardInterrupt, interrupted: str) -> int:
+    """Tell in one line what ended the program; return its exit code."""
+    if isinstance(error, Failure):
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.code
+    print(f"\n{program}: {interrupted}", file=sys.stderr)
+    return INTERRUPTED
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a bad flag in one line, by the last name in `prog`."""
+    """A parser to which a bad flag is a Failure."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog.rpartition('.')[2]}: {message} (--help lists the flags)\n")
+        raise Failure(USAGE, f"{message} (--help lists the flags)")
 
 
 class Failure(Exception):

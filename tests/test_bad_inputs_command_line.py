@@ -37,11 +37,7 @@ BAD_VALUES = [
 
 def run(arguments, capsys):
     """Return the exit code and what stands on the error output."""
-    try:
-        code = train_mnist.main(arguments)
-    except SystemExit as exit_:
-        code = exit_.code
-    return code, capsys.readouterr().err
+    return train_mnist.main(arguments), capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -284,10 +284,7 @@ def test_failures_are_one_line_and_a_code(arguments, code, message, folder, tmp_
         save(tmp_path / "broken" / f"{name}.png")
     (tmp_path / "broken" / "a" / "1.png").write_bytes(b"?")
     (tmp_path / "empty").mkdir()
-    try:
-        found = train_mnist.main([*arguments, "--quiet"])
-    except SystemExit as exit_:
-        found = exit_.code
+    found = train_mnist.main([*arguments, "--quiet"])
     error = capsys.readouterr().err
     assert (found, error.count("\n")) == (code, 1)
     assert message in error.replace(os.sep, "/")

@@ -228,10 +228,7 @@ def test_failures_are_one_line_and_a_code(arguments, code, message, tmp_path, mo
     (tmp_path / "d.png").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-    try:
-        found = predict.main(arguments)
-    except SystemExit as exit_:
-        found = exit_.code
+    found = predict.main(arguments)
     error = capsys.readouterr().err
     assert (found, error.count("\n")) == (code, 1)
     assert error.startswith("predict: ") and message in error

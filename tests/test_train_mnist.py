@@ -115,10 +115,7 @@ def test_help_and_version():
 def test_failures_are_one_line_and_a_code(arguments, code, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pkl.gz").write_bytes(b"no gzip")
-    try:
-        found = train_mnist.main(arguments)
-    except SystemExit as exit_:
-        found = exit_.code
+    found = train_mnist.main(arguments)
     error = capsys.readouterr().err
     assert (found, error.count("\n")) == (code, 1)
     assert message in error
