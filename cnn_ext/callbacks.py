@@ -11,6 +11,7 @@ from .errors import DTypeError
 from .layers.base import Array, arrays_of
 
 if TYPE_CHECKING:
+    from .distributed import DataParallel
     from .network import NeuralNet
     from .optimizers import Optimizer
 
@@ -38,6 +39,8 @@ class Run:
         What is known of the epoch just ended (`epoch`, `loss`, ...); a callback may add to it.
     stop : bool
         A callback sets it to end the run after the current step.
+    parallel : DataParallel or None
+        The processes that share the run: each has callbacks of its own, and those that write should do so in process 0.
     """
 
     net: NeuralNet
@@ -52,6 +55,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     stop: bool = False
+    parallel: DataParallel | None = None
 
     def is_last_epoch(self) -> bool:
         """Whether no epoch follows the one at work."""
@@ -94,7 +98,7 @@ class TrainingAccuracy(Callback):
         self.X, self.y = X, y
 
     def on_epoch(self, run: Run) -> None:
-        run.record["train_accuracy"] = run.net.evaluate(self.X, self.y)[1]
+        run.record["train_accuracy"] = run.net.evaluate(self.X, self.y, run.parallel)[1]
 
 
 class EarlyStopping(Callback):

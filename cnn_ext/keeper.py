@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ._compiled import INSTRUCTION_SET
+from ._version import __version__
 from .checkpoint import LOGGER, Checkpoint
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
@@ -63,7 +65,8 @@ class Keeper:
         # What JSON cannot hold, in an optimizer of one's own say, is told by the name of its class.
         now = json.loads(json.dumps(settings, default=lambda value: type(value).__qualname__))
         if self._parallel is not None:
-            _check_alike(self._parallel.gather(now))
+            # Versions and instruction sets may round in other ways.
+            _check_alike(self._parallel.gather({**now, "cnn_ext": __version__, "instruction_set": INSTRUCTION_SET}))
         if self._checkpoint is not None:
             self._settings = {"settings": self._checkpoint.settings, "run": now}
             self._look(self._checkpoint)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from .exchange import Exchange
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import Array, NumberIn, Shape, as_float_array, buffers_kept, check_layer, named_arrays
-from .loss import LossFunction, SoftmaxLoss, accuracy, check_labels, check_takes_weights, softmax
+from .loss import LossFunction, SoftmaxLoss, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_html, summary_table
 from .turns import Turn, in_turn
+
+if TYPE_CHECKING:
+    from .distributed import DataParallel
 
 INFERENCE_CHUNK = 128
 """Images that go through the network at a time in inference: bounds its memory."""
@@ -210,8 +214,10 @@ class NeuralNet(Exchange):
         """Return the last layer's output for each image, shape (N, classes), in inference: what softmax is taken of."""
         return np.concatenate([*self._outputs(X)] or [self.forward(X, training=False)])
 
-    def evaluate(self, X: Array, y: Array) -> tuple[float, float]:
+    def evaluate(self, X: Array, y: Array, parallel: DataParallel | None = None) -> tuple[float, float]:
         """Return the mean loss without the L2 penalty, and the accuracy, of images X with labels y, in chunks.
+
+        The processes of `parallel` share the images; all of them must ask, and get the same numbers as one alone.
 
         Raises
         ------
@@ -223,19 +229,22 @@ class NeuralNet(Exchange):
         if len(y) == 0:
             raise ShapeError("X holds no images: their mean loss is not defined")
         weight_of: Any = getattr(self.loss_func, "total_weight", len)  # of a chunk's labels in the mean over all
-        total, weights, predictions, start = 0.0, 0.0, [], 0
-        for out in self._outputs(X):
+        chunks = range(0, len(y), INFERENCE_CHUNK)
+        mine = chunks if parallel is None else chunks[parallel.rank :: parallel.size]
+        tested = []
+        for start, out in zip(mine, self._outputs(X, mine), strict=True):
             labels = y[start : start + len(out)]
             loss, _ = self.loss_func(out, labels)
             weight = weight_of(labels)
-            total, weights = total + loss * weight, weights + weight
-            start += len(out)
-            predictions.append(out.argmax(axis=1))
-        return total / weights if weights > 0 else 0.0, accuracy(y, np.concatenate(predictions))
+            tested.append((start, loss * weight, weight, int(np.count_nonzero(out.argmax(axis=1) == labels))))
+        if parallel is not None:
+            tested = sorted(chain.from_iterable(parallel.gather(tested)))
+        _, losses, weights, n_right = (sum(column) for column in zip(*tested, strict=True))
+        return losses / weights if weights > 0 else 0.0, n_right / len(y)
 
-    def _outputs(self, X: Array) -> Iterator[Array]:
+    def _outputs(self, X: Array, starts: Iterable[int] | None = None) -> Iterator[Array]:
         X = as_indexable("X", X)
-        for start in range(0, len(X), INFERENCE_CHUNK):
+        for start in range(0, len(X), INFERENCE_CHUNK) if starts is None else starts:
             images = X[start : start + INFERENCE_CHUNK]
             out = self.forward(images, training=False)
             if out.ndim != 2 or len(out) != len(images):

@@ -114,7 +114,8 @@ def fit(
         Where the run is kept, and goes on from if it was kept there before: `net`, `optimizer`, `rng` and the callbacks
         are then set to where they stood.
     parallel : DataParallel, optional
-        Processes that share each batch, all of which call `fit`; only process 0 keeps a `checkpoint`.
+        Processes that share each batch and the validation set, all of which call `fit`; only process 0 keeps a
+        `checkpoint`.
 
     Returns
     -------
@@ -153,7 +154,8 @@ def fit(
         train_step = partial(parallel.train_step, net)
     averaged = None if average is None else WeightAverage(net, average)
     history = History()
-    run = Run(net, optimizer, epochs, len(X), -(-len(X) // batch_size), batch_size, history=history)
+    steps_per_epoch = -(-len(X) // batch_size)
+    run = Run(net, optimizer, epochs, len(X), steps_per_epoch, batch_size, history=history, parallel=parallel)
     state = RunState(run, generator, averaged, callbacks)
     with (
         Keeper(checkpoint if checkpoint is None else as_checkpoint(checkpoint), state, parallel) as keeper,
@@ -177,7 +179,8 @@ def fit(
             run.record = state.tally.record(run.epoch)
             with keeper.evaluating() as may_be_broken_off, _average_in_place(averaged), may_be_broken_off:
                 if validation is not None and (run.is_last_epoch() or not validate_last_only):
-                    run.record["validation_loss"], run.record["validation_accuracy"] = net.evaluate(*validation)
+                    loss, accuracy = net.evaluate(*validation, parallel)
+                    run.record["validation_loss"], run.record["validation_accuracy"] = loss, accuracy
                 for callback in callbacks:
                     callback.on_epoch(run)
             history.append(run.record)
