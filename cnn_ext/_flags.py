@@ -9,6 +9,7 @@ from typing import Any
 
 from ._checks import is_inside
 from ._failures import Parser
+from ._processes import FLAG
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
 from .models import MODELS
@@ -69,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--resume", metavar="FOLDER", help="go on with the run kept here, if there is one, and keep it here")
     add("--checkpoint-every", type=count, metavar="STEPS", help="(after each epoch, and each minute)")
     add("--allow-changes", action="store_true", help="resume although settings differ; list them")
+    add(FLAG, action="store_true", help="share each batch with the other processes that mpiexec has started")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"cnn_ext {__version__}")
 

@@ -35,7 +35,9 @@ def chosen_checkpoint(args: argparse.Namespace) -> Checkpoint | None:
 
 
 @contextmanager
-def keeping(checkpoint: Checkpoint | None, args: argparse.Namespace, arguments: Sequence[str]) -> Iterator[None]:
+def keeping(
+    checkpoint: Checkpoint | None, args: argparse.Namespace, arguments: Sequence[str], n_processes: int
+) -> Iterator[None]:
     """Around a run that is kept: turn SIGINT and SIGTERM into a Failure that tells how to go on."""
     if checkpoint is None:
         yield
@@ -50,7 +52,8 @@ def keeping(checkpoint: Checkpoint | None, args: argparse.Namespace, arguments: 
         code, what = (TERMINATED, "terminated") if isinstance(interrupt, Terminated) else (INTERRUPTED, "interrupted")
         kept = "before there was a checkpoint" if checkpoint.latest is None else f"kept in {checkpoint.latest}"
         words = without(arguments, ("--checkpoint", "--resume"))
-        again = shlex.join(["python", "-m", "cnn_ext.train_mnist", *words, "--resume", str(checkpoint.folder)])
+        start = [] if n_processes == 1 else ["mpiexec", "-n", str(n_processes)]
+        again = shlex.join([*start, "python", "-m", "cnn_ext.train_mnist", *words, "--resume", str(checkpoint.folder)])
         raise Failure(code, f"{what}, {kept}; to go on: {again}") from interrupt
     finally:
         if handler is not None:

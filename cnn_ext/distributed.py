@@ -17,6 +17,7 @@ from ._checks import check_int
 from .errors import DTypeError
 from .layers import BatchNorm, Dropout
 from .layers.base import Array, arrays_of
+from .threads import allowed_cpus, usable_cpus
 
 if TYPE_CHECKING:
     from .network import NeuralNet
@@ -47,7 +48,7 @@ class DataParallel:
     Raises
     ------
     ImportError
-        mpi4py is missing.
+        mpi4py is missing, or finds no MPI.
     DTypeError, ValueError
         `chunk_size` is not an int >= 1, or `comm` no communicator.
 
@@ -59,8 +60,8 @@ class DataParallel:
     def __init__(self, comm: Any = None, chunk_size: int = 16) -> None:
         try:
             from mpi4py import MPI
-        except ImportError as error:
-            raise ImportError("cnn_ext.DataParallel needs MPI: pip install 'cnn_ext[mpi]'") from error
+        except (ImportError, RuntimeError) as error:  # mpi4py is missing; it finds no MPI
+            raise ImportError("cnn_ext.DataParallel needs MPI: pip install 'cnn_ext[mpi]' mpich") from error
         if comm is not None and not isinstance(comm, MPI.Comm):
             raise DTypeError(f"comm must be a communicator of mpi4py, got {type(comm).__name__}")
         self._comm: Any = MPI.COMM_WORLD if comm is None else comm
@@ -69,15 +70,20 @@ class DataParallel:
         self.size: int = self._comm.Get_size()
         self._n_classes = 0
 
-    def processes_here(self) -> int:
-        """Return how many of the processes share this machine; all of them must ask."""
+    def share_of_cpus(self) -> int:
+        """Return how many CPUs each of the processes on this machine has for itself, >= 1; all of them must ask."""
         from mpi4py import MPI
 
         here = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         try:
-            return int(here.Get_size())
+            of_all: set[int] = set().union(*here.allgather(allowed_cpus()))
+            return max(1, usable_cpus(of_all) // int(here.Get_size()))
         finally:
             here.Free()
+
+    def abort(self, code: int) -> None:
+        """End all processes with this exit code; does not return."""
+        self._comm.Abort(code)
 
     def broadcast(self, value: Any) -> Any:
         """Return what process 0 has given, on all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import schedules
 from ._checks import as_array, check_bool, check_choice, check_instance, check_int, check_real
@@ -25,6 +25,9 @@ from .network import NeuralNet
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .schedules import Schedule
 from .training import History, fit
+
+if TYPE_CHECKING:
+    from .distributed import DataParallel
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "constant")
@@ -160,6 +163,7 @@ class Recipe:
         validation: tuple[Any, Array] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: Checkpoint | None = None,
+        parallel: DataParallel | None = None,
     ) -> tuple[NeuralNet, History]:
         """Train a new network on images X, shape (N, C, H, W), with labels y; everything follows from the seed.
 
@@ -179,6 +183,7 @@ class Recipe:
             validation=validation,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            parallel=parallel,
         )
         return net, history
 

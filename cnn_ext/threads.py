@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from ._checks import check_int
@@ -54,13 +55,18 @@ def get_num_threads() -> int:
     return int(_threads.get_threads())
 
 
-def usable_cpus() -> int:
-    """Return the number of CPUs this process may use, at least 1."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cpus = os.cpu_count() or 1
+def usable_cpus(allowed: Collection[int] | None = None) -> int:
+    """Return the number of CPUs that this process may use, or those which may use all of `allowed`; at least 1."""
+    cpus = len(allowed_cpus() if allowed is None else allowed)
     return max(1, math.ceil(min(cpus, _container_quota())))
+
+
+def allowed_cpus() -> set[int]:
+    """Return the numbers of the CPUs that this process may run on."""
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # not on this system
+        return set(range(os.cpu_count() or 1))
 
 
 def _container_quota() -> float:

@@ -1,6 +1,7 @@
 """The command line: `python -m cnn_ext.train_mnist` trains the series' network on MNIST, or a recipe on other images.
 
-The flags are in `_flags`, what keeps a run in `_keeping`, what turns an error into one line and a code in `_failures`.
+The flags are in `_flags`, what keeps a run in `_keeping`, what turns an error into one line and a code in `_failures`,
+and what several processes do together in `_processes`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._data import classes_of, describe, load, load_network
 from ._failures import BAD_DATA, DIVERGED, IO_ERROR, NO_OUTPUT, USAGE, Failure, exit_code, failing
@@ -20,6 +21,7 @@ from ._files import check_writable
 from ._flags import chosen_recipe, make_parser
 from ._keeping import chosen_checkpoint, keeping, without
 from ._machine import describe_machine
+from ._processes import joined, take_part
 from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .datasets.sources import kind_of
 from .errors import NonFiniteError
@@ -28,24 +30,31 @@ from .progress import Progress
 from .report import check_matplotlib, write_report
 from .threads import set_num_threads
 
+if TYPE_CHECKING:
+    from .distributed import DataParallel
+
+INTERRUPTED = "interrupted; nothing more was saved"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> int:
-        args = make_parser().parse_args(arguments)
-        if args.threads is not None:
-            set_num_threads(args.threads)
-        with warnings.catch_warnings():
+        with joined(arguments, "train_mnist", INTERRUPTED) as parallel, warnings.catch_warnings():
+            args = make_parser().parse_args(arguments)
             warnings.simplefilter("always", RuntimeWarning)
             warnings.showwarning = show_warning
-            return train(args, arguments) if args.evaluate is None else evaluate(args)
+            if args.threads is not None:
+                set_num_threads(args.threads)
+            if parallel is not None:
+                take_part(args, parallel)
+            return train(args, arguments, parallel) if args.evaluate is None else evaluate(args)
 
-    return exit_code("train_mnist", run, "interrupted; nothing more was saved")
+    return exit_code("train_mnist", run, INTERRUPTED)
 
 
-def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
+def train(args: argparse.Namespace, arguments: Sequence[str], parallel: DataParallel | None) -> int:
     """Load, train by the recipe, save and report."""
     began = time.perf_counter()
     recipe = chosen_recipe(args)
@@ -93,7 +102,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     if checkpoint is not None:
         checkpoint.settings = {"recipe": notes["recipe"], "seed": args.seed}
     with (
-        keeping(checkpoint, args, arguments),
+        keeping(checkpoint, args, arguments, 1 if parallel is None else parallel.size),
         failing(DIVERGED, NonFiniteError, "training diverged (a lower --lr may help)"),
         failing(BAD_DATA, ValueError, "the images do not fit the recipe"),
         failing(IO_ERROR, OSError, "writing failed"),
@@ -105,6 +114,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str]) -> int:
             validation=held_out,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            parallel=parallel,
         )
         accuracy = history[-1]["validation_accuracy"] if stopping is None else stopping.best_value
         if args.output is not None:

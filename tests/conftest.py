@@ -1,6 +1,10 @@
 """What several test files share: a generator, and one array in every memory layout."""
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,29 @@ os.environ["PYTHONSAFEPATH"] = "1"
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261124)
+
+
+@pytest.fixture(scope="session")
+def mpiexec():
+    """The command that starts processes which know each other."""
+    pytest.importorskip("mpi4py")
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.skip("there is no mpiexec: pip install 'cnn_ext[mpi]' mpich")
+    return found
+
+
+@pytest.fixture(scope="session")
+def under_mpi(mpiexec):
+    """Run n processes of Python with these arguments to their end."""
+
+    def run(n, *arguments):
+        command = [mpiexec, "-n", n, sys.executable, *arguments]
+        environment = {**os.environ, "PYTHONWARNINGS": ""}
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=100, env=environment)
+
+    return run
 
 
 def _read_only(x):
