@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -168,3 +169,4 @@ def test_a_terminal_gets_a_bar():
         assert process.wait() == 0
     assert (b"epoch 2/2: " in output and b"images/s" in output and b"loss 0." in output) or b"loss 2." in output
     assert b"test accuracy" in output
+    assert not re.search(rb"\x1b\[[0-9;]*m", output)  # no colours, so that NO_COLOR has nothing to turn off

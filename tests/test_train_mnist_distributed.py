@@ -95,6 +95,8 @@ def test_without_distributed_it_is_another_run(under_mpi, tmp_path, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_all(mpiexec, tmp_path):
+    from mpi4py import MPI
+
     log = tmp_path / "log"
     command = [mpiexec, "-n", "2", sys.executable, *COMMAND, "--distributed", "--log", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -103,8 +105,11 @@ def test_ctrl_c_ends_all(mpiexec, tmp_path):
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         error = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
-    assert error.count("train_mnist: interrupted; nothing more was saved\n") == 1 and "Traceback" not in error
+    assert "Traceback" not in error
+    if MPI.Get_library_version().startswith("MPICH"):  # Open MPI's mpiexec ends the processes itself
+        assert process.returncode == 130
+        assert error.count("train_mnist: interrupted; nothing more was saved\n") == 1
+    assert process.returncode > 0
 
 
 def test_an_exception_of_one_process_ends_all(under_mpi):
