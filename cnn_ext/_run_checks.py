@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_array, check_instance
+from ._checks import as_array, check_instance, check_parallel
 from .batches import as_indexable, check_lengths
 from .callbacks import Callback
 from .errors import DTypeError
@@ -16,12 +16,13 @@ from .network import NeuralNet
 from .optimizers import Optimizer
 
 
-def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callbacks: Any) -> None:
+def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callbacks: Any, parallel: Any) -> None:
     """Raise DTypeError unless these are what `fit` wants them to be, ValueError where the validation set is not."""
     check_instance("net", net, NeuralNet)
     check_instance("optimizer", optimizer, Optimizer)
     if schedule is not None and not callable(schedule):
         raise DTypeError(f"schedule must be callable, got {type(schedule).__name__}")
+    check_parallel(parallel)
     check_instance("callbacks", callbacks, Sequence)  # read more than once
     for i, callback in enumerate(callbacks):
         check_instance(f"callbacks[{i}]", callback, Callback)

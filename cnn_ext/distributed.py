@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import check_int
-from .errors import DTypeError
+from .errors import DTypeError, ShapeError
 from .layers import BatchNorm, Dropout
 from .layers.base import Array, arrays_of
 from .threads import allowed_cpus, usable_cpus
@@ -94,19 +94,28 @@ class DataParallel:
         return list(self._comm.allgather(value))
 
     def start_alike(self, net: NeuralNet) -> None:
-        """Give every process the parameters and buffers of process 0's network.
+        """Give every process the parameters, buffers and random generators of process 0's network.
 
         Raises
         ------
         DTypeError
             A last layer that does not tell how many scores it gives.
+        ShapeError
+            Another network than that of process 0.
         """
         shape = net.shapes()[-1]
         if shape is None or len(shape) != 1:
             raise DTypeError(f"the last layer ({type(net.layers[-1]).__name__}) does not tell how many scores it gives")
         self._n_classes = shape[0]
-        for array in arrays_of(net.layers):
-            array[...] = self._comm.bcast(array)
+        arrays, drawing = list(arrays_of(net.layers)), [layer for layer in net.layers if type(layer) is Dropout]
+        first, generators = self._comm.bcast((arrays, [layer.rng for layer in drawing]))
+        shapes, wanted = ([(a.shape, a.dtype) for a in of] for of in (arrays, first))
+        if shapes != wanted or len(drawing) != len(generators):
+            raise ShapeError(f"process {self.rank} is to train another network than process 0")
+        for array, theirs in zip(arrays, first, strict=True):
+            array[...] = theirs
+        for layer, rng in zip(drawing, generators, strict=True):
+            layer.rng = rng
 
     def train_step(
         self, net: NeuralNet, X: Array, y: Array, sample_weight: Array | None = None

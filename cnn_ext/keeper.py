@@ -65,8 +65,10 @@ class Keeper:
         # What JSON cannot hold, in an optimizer of one's own say, is told by the name of its class.
         now = json.loads(json.dumps(settings, default=lambda value: type(value).__qualname__))
         if self._parallel is not None:
-            # Versions and instruction sets may round in other ways.
-            _check_alike(self._parallel.gather({**now, "cnn_ext": __version__, "instruction_set": INSTRUCTION_SET}))
+            # Other versions and instruction sets may round in other ways.
+            here = {"cnn_ext": __version__, "instruction_set": INSTRUCTION_SET}
+            steps = {"optimizer_steps": self._state.run.optimizer.steps}
+            _check_alike(self._parallel.gather({**now, **here, **steps}))
         if self._checkpoint is not None:
             self._settings = {"settings": self._checkpoint.settings, "run": now}
             self._look(self._checkpoint)

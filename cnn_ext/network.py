@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import as_list
+from ._checks import as_list, check_parallel
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
 from .exchange import Exchange
@@ -217,13 +217,16 @@ class NeuralNet(Exchange):
     def evaluate(self, X: Array, y: Array, parallel: DataParallel | None = None) -> tuple[float, float]:
         """Return the mean loss without the L2 penalty, and the accuracy, of images X with labels y, in chunks.
 
-        The processes of `parallel` share the images; all of them must ask, and get the same numbers as one alone.
+        The processes of `parallel` share the images; all of them must ask, and get the numbers that one alone gets.
 
         Raises
         ------
         ShapeError
             No images, or as many labels as there are not images.
+        DTypeError
+            `parallel` is something else.
         """
+        check_parallel(parallel)
         X = as_indexable("X", X)
         y = check_labels(y, len(X), np.iinfo(np.int64).max)
         if len(y) == 0:

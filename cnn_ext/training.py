@@ -140,7 +140,7 @@ def fit(
         max_norm = check_real("max_norm", max_norm, "(0, inf)")
     if average is not None:
         average = check_real("average", average, "[0, 1)")
-    check_run(net, optimizer, schedule, validation, callbacks)
+    check_run(net, optimizer, schedule, validation, callbacks, parallel)
     schedule = schedule or constant()
     generator = as_generator(rng)
     X, y = as_indexable("X", X), as_array("y", y)
@@ -151,6 +151,7 @@ def fit(
     train_step: Any = net.train_step
     if parallel is not None:
         parallel.start_alike(net)
+        generator = parallel.broadcast(generator) if rng is None else generator
         train_step = partial(parallel.train_step, net)
     averaged = None if average is None else WeightAverage(net, average)
     history = History()

@@ -388,6 +388,7 @@ BAD_RUNS = [
     ({"schedule": 0.1}, DTypeError, "schedule must be callable, got float"),
     ({"schedule": lambda step: None}, DTypeError, "factor must be a number, got NoneType"),
     ({"schedule": lambda step: NAN}, ValueError, r"factor must be in \[0, inf\), got nan"),
+    ({"parallel": 3}, DTypeError, "parallel must be of type DataParallel, got int"),
     ({"callbacks": None}, DTypeError, "callbacks must be of type Sequence, got NoneType"),
     ({"callbacks": Callback()}, DTypeError, "callbacks must be of type Sequence, got Callback"),
     ({"callbacks": [Callback(), print]}, DTypeError, r"callbacks\[1\] must be of type Callback, got"),

@@ -35,15 +35,17 @@ class FailAt(Callback):
             raise KeyboardInterrupt
 
 weights = np.random.default_rng(parallel.rank)  # only those of process 0 count
+n_filters = 5 if what == "other network" and parallel.rank == 1 else 4
 net = NeuralNet([
-    Conv((1, 8, 8), 4, 3, 3, stride=1, padding=1, rng=weights), BatchNorm((4, 8, 8)), ReLU(), Maxpool((4, 8, 8), 2, 2),
-    Flatten(), Dropout(0.7, rng=1), FullyConnected(64, 3, rng=weights),
+    Conv((1, 8, 8), n_filters, 3, 3, stride=1, padding=1, rng=weights), BatchNorm((n_filters, 8, 8)), ReLU(),
+    Maxpool((n_filters, 8, 8), 2, 2), Flatten(), Dropout(0.7, rng=1 + parallel.rank),
+    FullyConnected(16 * n_filters, 3, rng=weights),
 ], CrossEntropy(0.1, [1.0, 2.0, 0.5]))
 optimizer = SGD(0.1, 0.9, True)
 if what == "differs" and parallel.rank == 1:
     y[0] = (y[0] + 1) % 3
 history = fit(
-    net, X, y, optimizer=optimizer, epochs=3, batch_size=13, rng=5, sample_weight=np.linspace(0.5, 2, 47), average=0.8,
+    net, X, y, optimizer=optimizer, epochs=3, batch_size=13, rng=None if what == "no seed" else 5, sample_weight=np.linspace(0.5, 2, 47), average=0.8,
     augment=RandomAffine(10, 1, 0.1), validation=(X, y), callbacks=[EarlyStopping(patience=3), FailAt()],
     checkpoint=None if folder == "-" else Checkpoint(folder, every_steps=2), parallel=parallel,
 )
@@ -82,6 +84,10 @@ def test_the_bits_do_not_depend_on_the_number_of_processes(whole, under_mpi, n):
     assert digest_of(under_mpi(n, *command())) == whole
 
 
+def test_without_a_seed_process_0_draws_it(under_mpi):
+    digest_of(under_mpi(2, *command("no seed")))
+
+
 def test_a_run_stopped_under_one_number_goes_on_under_another(whole, under_mpi, tmp_path):
     assert under_mpi(2, *command("stops", tmp_path)).returncode != 0
     assert sorted(os.listdir(tmp_path)) == ["step-000000004.safetensors", "step-000000006.safetensors"]
@@ -97,6 +103,12 @@ def test_processes_with_other_data_are_told(under_mpi):
     result = under_mpi(2, *command("differs"))
     assert result.returncode != 0
     assert "ValueError: process 1 is to train something else than process 0: labels: " in result.stderr
+
+
+def test_processes_with_another_network_are_told(under_mpi):
+    result = under_mpi(2, *command("other network"))
+    assert result.returncode != 0
+    assert "ShapeError: process 1 is to train another network than process 0" in result.stderr
 
 
 @pytest.mark.skipif(INSTRUCTION_SET == "baseline", reason="there is one instruction set")

@@ -181,6 +181,8 @@ def test_bad_evaluation(images):
         small_net().evaluate(X, y + 1)
     with pytest.raises(ShapeError, match="holds no images"):
         small_net().evaluate(X[:0], y[:0])
+    with pytest.raises(TypeError, match="parallel must be of type DataParallel, got int"):
+        small_net().evaluate(X, y, 3)
 
 
 def test_summary_of_the_series_network():
