@@ -35,7 +35,9 @@ def under_mpi(mpiexec):
 
     def run(n, *arguments):
         command = [mpiexec, "-n", n, sys.executable, *arguments]
-        environment = {**os.environ, "PYTHONWARNINGS": ""}
+        # Open MPI wants to be asked for more processes than there are CPUs.
+        more = {"PYTHONWARNINGS": "", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+        environment = {**os.environ, **more}
         return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=100, env=environment)
 
     return run
