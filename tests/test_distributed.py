@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -158,8 +159,17 @@ def test_nodes_of_any_parts_sum_up_along_the_same_tree(rng, n):
         assert tree_sum((0, n), known) == summed((0, n))
 
 
-def test_without_mpi4py_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mpi4py", None)
+def finds_no_mpi(name):
+    raise RuntimeError("cannot load MPI library")
+
+
+WITHOUT_MPI = ModuleType("mpi4py")
+WITHOUT_MPI.__getattr__ = finds_no_mpi
+
+
+@pytest.mark.parametrize("mpi4py", [None, WITHOUT_MPI], ids=["no mpi4py", "no MPI"])
+def test_without_mpi_it_says_what_to_install(monkeypatch, mpi4py):
+    monkeypatch.setitem(sys.modules, "mpi4py", mpi4py)
     with pytest.raises(ImportError, match=r"DataParallel needs MPI: pip install 'cnn_ext\[mpi\]' mpich"):
         DataParallel()
 
