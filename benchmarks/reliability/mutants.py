@@ -137,6 +137,9 @@ def main() -> None:
         for name in ("cnn_ext", "src", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE-MNIST"):
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, work / name)
+        for tests in sorted({mutant.tests for mutant in mutants}):
+            if not passes(work, tests):  # or every mutant would seem to be noticed
+                raise SystemExit(f"the tests of {', '.join(tests)} do not pass, or not in {LIMIT} s, as the code is")
         for number, mutant in enumerate(mutants, 1):
             outcome = tried(work, mutant)
             told = f"{mutant.file}:{mutant.line}: {mutant.before.strip()}  ->  {mutant.after.strip()}"
