@@ -236,7 +236,8 @@ def test_names_of_classes_come_from_the_notes():
     net.notes["classes"] = [f"<{digit}>" for digit in range(10)]
     assert Reader(net, "named").classes == net.notes["classes"]
     net.notes["classes"] = ["too", "few"]
-    assert Reader(net, "numbered").classes == list("0123456789")
+    with pytest.raises(ValueError, match="2 classes in its notes, but 10 outputs"):
+        Reader(net, "of other classes")
 
 
 # ---- what is refused
