@@ -1,12 +1,15 @@
 """What several test files share: a generator, and one array in every memory layout."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
 
 # Child processes import the installed package, not the source folder that the tests may be started in.
 os.environ["PYTHONSAFEPATH"] = "1"
+# A shell ignores SIGINT in what it starts in the background, which child processes that are to be interrupted inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

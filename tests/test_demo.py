@@ -472,7 +472,10 @@ def test_ctrl_c_ends_it_quietly():
         address = process.stdout.readline().split()[0]
         assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/", address)
         process.send_signal(signal.SIGINT)
-        assert (process.communicate(timeout=10), process.returncode) == (("\n", ""), 0)
+        try:
+            assert (process.communicate(timeout=10), process.returncode) == (("\n", ""), 0)
+        finally:
+            process.kill()
 
 
 def test_bad_flags(tmp_path, server, capsys):
