@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ._class_names import classes_of
 from ._failures import BAD_DATA, NO_DATA, USAGE, Failure, failing
 from .datasets.image_data import ImageData
 from .datasets.sources import PICTURES, kind_of, load_data
@@ -42,24 +43,6 @@ def form_of(net: NeuralNet) -> ImageForm:
     if shape is not None and len(shape) == 3 and shape != form.shape:
         raise ValueError(f"its notes tell of images of shape {form.shape}, it takes {shape}")
     return form
-
-
-def classes_of(net: NeuralNet, n_classes: int | None = None) -> list[str] | None:
-    """Return the names of the classes in a network's notes, None where there are none.
-
-    Raises
-    ------
-    ValueError
-        Something other than one name for each of `n_classes`.
-    """
-    classes: Any = net.notes.get("classes")
-    if classes is None:
-        return None
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"classes must be a list of names, got {classes!r:.80}")
-    if n_classes not in (None, len(classes)):
-        raise ValueError(f"{len(classes)} classes in its notes, but {n_classes} outputs")
-    return classes
 
 
 def load(args: argparse.Namespace, recipe: Recipe | None = None, net: NeuralNet | None = None) -> ImageData:

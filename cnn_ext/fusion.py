@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from .engine import ConvEngine
 from .layers import BatchNorm, Conv, Maxpool, ReLU
-from .layers.base import Array
+from .layers.base import Array, as_contiguous
 
 LARGEST_POOL = 15  # the place of a winner is kept in one byte
 
@@ -46,7 +44,7 @@ class Block:
     def forward(self, X: Array, training: bool) -> Array:
         """Run the block; a layer's own `backward` has nothing to go back from afterwards."""
         if not self.takes_channels_last:
-            X = np.ascontiguousarray(self.conv.check_images(X))
+            X = as_contiguous(self.conv.check_images(X))
         for layer in self.layers:
             layer.forget()
         if self.norm is not None and self.folded is not None and not training:
@@ -74,7 +72,7 @@ class Block:
         """Return the gradients of the block's input and of its layers' params, last layer first."""
         if self.engine.trained_on == 0:
             raise RuntimeError("backward() called before forward(): it needs a forward pass with training=True first")
-        dout = np.ascontiguousarray(dout)
+        dout = as_contiguous(dout)
         grads: dict[Any, list[Array]] = {}
         if self.norm is not None:
             dout, grads[self.norm] = self.norm.normalize_back(self.norm_engine, dout)

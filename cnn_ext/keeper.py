@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ._compiled import INSTRUCTION_SET
-from ._version import __version__
+from ._machine import describe_machine
 from .checkpoint import LOGGER, Checkpoint
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
@@ -66,7 +65,7 @@ class Keeper:
         now = json.loads(json.dumps(settings, default=lambda value: type(value).__qualname__))
         if self._parallel is not None:
             # Other versions and instruction sets may round in other ways.
-            here = {"cnn_ext": __version__, "instruction_set": INSTRUCTION_SET}
+            here = {name: value for name, value in describe_machine().items() if name in ("cnn_ext", "instruction_set")}
             steps = {"optimizer_steps": self._state.run.optimizer.steps}
             _check_alike(self._parallel.gather({**now, **here, **steps}))
         if self._checkpoint is not None:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._data import classes_of, form_of, load_network
+from ._class_names import class_names
+from ._data import form_of, load_network
 from ._failures import BAD_DATA, IO_ERROR, NO_DATA, USAGE, Failure, Parser, exit_code, failing
 from ._flags import Number
 from ._version import __version__
@@ -147,7 +148,7 @@ def seen(net: NeuralNet, names: Sequence[str], top: int) -> tuple[list[Result], 
     with failing(BAD_DATA, (ValueError, TypeError, NonFiniteError), "--model: the pictures do not fit the network"):
         X: Any = ScaledImages(np.stack([image for _, image, _ in found]))
         probabilities = net.predict_proba(X)
-        classes = classes_of(net, probabilities.shape[1]) or [str(label) for label in range(probabilities.shape[1])]
+        classes = class_names(net, probabilities.shape[1])
     results = []
     for (name, _, changes), row in zip(found, probabilities):
         best: Any = [] if "no ink" in changes else np.argsort(-row, kind="stable")[:top]

@@ -83,7 +83,7 @@ def write_report(
     probabilities = net.predict_proba(X)
     n_classes = probabilities.shape[1]
     y = check_labels(y, len(X), n_classes)
-    names = [pictures.printable(name) for name in class_names(net.notes, n_classes)]
+    names = [pictures.printable(name) for name in class_names(net, n_classes)]
     tested = pictures.printable(tested)
     guesses = probabilities.argmax(axis=1)
     n_wrong = int(np.count_nonzero(guesses != y))

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._data import classes_of, describe, load, load_network
+from ._class_names import classes_of
+from ._data import describe, load, load_network
 from ._failures import BAD_DATA, DIVERGED, IO_ERROR, NO_OUTPUT, USAGE, Failure, exit_code, failing
 from ._files import check_writable
 from ._flags import chosen_recipe, make_parser

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 # Child processes import the installed package, not the source folder that the tests may be started in.
 os.environ["PYTHONSAFEPATH"] = "1"
+# A shell ignores SIGINT in what it starts in the background, which child processes that are to be interrupted inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cnn_ext import (
 )
 from cnn_ext.datasets.scaled_images import ScaledImages
 from cnn_ext.layers import LAYER_TYPES
+from cnn_ext.layers.base import as_contiguous
 
 MAKE = {
     "BatchNorm": lambda: BatchNorm((2, 4, 6)),
@@ -393,3 +394,11 @@ BAD = [
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_what_the_compiled_code_gets_is_contiguous_and_aligned(layout, rng):
+    x = rng.normal(size=(3, 4, 6)).astype(np.float32)
+    plain = as_contiguous(layout(x), np.float32)
+    assert plain.flags.c_contiguous and plain.flags.aligned and plain.dtype.isnative
+    np.testing.assert_array_equal(plain, x)
+    assert as_contiguous(x) is x

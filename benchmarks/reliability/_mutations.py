@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickletools
+import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -187,7 +188,8 @@ def tar_changed(inner: Mutation) -> Mutation:
             source = random.randrange(len(blocks))
             blocks[at : at + random.choice((0, 1))] = blocks[source : source + random.choice((1, 2, 20))]
         else:
-            size = int(bytes(blocks[at][124:135]).strip(b"\0 ") or b"0", 8) if blocks[at][124] in b"01234567" else 0
+            octal = re.match(rb"[0-7]*", blocks[at][124:135]).group()  # other mutations leave other bytes there
+            size = int(octal or b"0", 8)
             body = b"".join(blocks[at + 1 : at + 1 + -(-size // 512)])[:size]
             new = inner(random, body, [body])
             blocks[at][124:136] = b"%011o\0" % len(new)

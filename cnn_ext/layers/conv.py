@@ -14,7 +14,7 @@ from .._windows import TILE_RESULTS, check_windows
 from ..engine import ConvEngine, fastest_tile
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from .base import Array, ArrayOf, Layer, Shape, as_float_array
+from .base import Array, ArrayOf, Layer, Shape, as_contiguous, as_float_array
 
 
 class Conv(Layer):
@@ -129,7 +129,7 @@ class Conv(Layer):
         ShapeError
             X is not a batch of images of `X_dim`.
         """
-        X = np.ascontiguousarray(self.check_images(X))
+        X = as_contiguous(self.check_images(X))
         self.forget()
         out = self._alone().forward(X, *self.weights(), training=training)
         self._note_output(out, training)
@@ -149,7 +149,7 @@ class Conv(Layer):
 
     def weights(self) -> tuple[Array, Array]:
         """Return `W` and `b` as the kernels want them: of the layer's dtype, contiguous."""
-        W, b = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        W, b = (as_contiguous(param, self.dtype) for param in self.params)
         if W.shape != self.W_shape or b.shape != (self.n_filter,):
             raise ShapeError(
                 f"Conv has W {self.W_shape} and b ({self.n_filter},), but params hold {W.shape} and {b.shape}"
@@ -172,10 +172,10 @@ class Conv(Layer):
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dW, db]) for the gradient `dout`, shape (N, n_filter, H_out, W_out)."""
-        dX, dW, db = self._alone().backward(np.ascontiguousarray(self._check_gradient(dout)), self.weights()[0])
+        dX, dW, db = self._alone().backward(as_contiguous(self._check_gradient(dout)), self.weights()[0])
         return dX, [dW, db]
 
     def parameter_gradients(self, dout: Array) -> list[Array]:
         """Return [dW, db] alone: all that the first layer of a network needs."""
-        dout = np.ascontiguousarray(self._check_gradient(dout))
+        dout = as_contiguous(self._check_gradient(dout))
         return list(self._alone().backward(dout, self.weights()[0], need_dx=False)[1:])

@@ -10,7 +10,7 @@ from .._checks import check_float_dtype, check_int
 from ..engine import dense_backward, dense_forward
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from .base import Array, ArrayOf, Layer, Shape, as_float_array
+from .base import Array, ArrayOf, Layer, Shape, as_contiguous, as_float_array
 
 
 class FullyConnected(Layer):
@@ -72,7 +72,7 @@ class FullyConnected(Layer):
         X = as_float_array("X", X, self.dtype)
         if X.ndim != 2 or X.shape[1] != self.in_size:
             raise ShapeError(f"FullyConnected expects X of shape (N, {self.in_size}), got {X.shape}")
-        X = np.ascontiguousarray(X)
+        X = as_contiguous(X)
         out = dense_forward(X, *self.weights())
         self._X = X if training else None
         self._note_output(out, training)
@@ -80,7 +80,7 @@ class FullyConnected(Layer):
 
     def weights(self) -> tuple[Array, Array]:
         """Return `W` and `b` as the kernels want them: of the layer's dtype, contiguous, of the right shapes."""
-        W, b = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        W, b = (as_contiguous(param, self.dtype) for param in self.params)
         if W.shape != (self.in_size, self.out_size) or b.shape != (self.out_size,):
             raise ShapeError(
                 f"FullyConnected has W ({self.in_size}, {self.out_size}) and b ({self.out_size},), "
@@ -98,5 +98,5 @@ class FullyConnected(Layer):
         return list(self._gradients(dout, need_dX=False)[1:])
 
     def _gradients(self, dout: Array, need_dX: bool) -> tuple[Array, Array, Array]:
-        dout = np.ascontiguousarray(self._check_gradient(dout))
+        dout = as_contiguous(self._check_gradient(dout))
         return dense_backward(dout, self._X, self.weights()[0], need_dx=need_dX)

@@ -10,7 +10,7 @@ from .._checks import check_countable, check_float_dtype, check_image_shape, che
 from ..engine import NormEngine
 from ..errors import ShapeError
 from ..initializers import RngLike
-from .base import Array, ArrayOf, Layer, NumberIn, Shape, as_float_array
+from .base import Array, ArrayOf, Layer, NumberIn, Shape, as_contiguous, as_float_array
 
 
 class BatchNorm(Layer):
@@ -110,7 +110,7 @@ class BatchNorm(Layer):
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, [dgamma, dbeta]) for the gradient `dout`, of the last output's shape."""
-        dout = np.ascontiguousarray(self._check_gradient(dout))
+        dout = as_contiguous(self._check_gradient(dout))
         dX, grads = self.normalize_back(self.engine(relu=False, pool=1), dout)
         return np.array(dX.transpose(0, 3, 1, 2), order="C").reshape(dout.shape), grads  # dX is the engine's own
 
@@ -127,11 +127,11 @@ class BatchNorm(Layer):
             mean, var = self._batch_statistics(z, *engine.moments(z))
         else:
             mean, var = self.running_mean, self.running_var
-        gamma, beta = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        gamma, beta = (as_contiguous(param, self.dtype) for param in self.params)
         inverse_std = 1 / np.sqrt(var + self.dtype.type(self.eps))
         scale = gamma * inverse_std
         self._scales = (inverse_std, scale) if training else None
-        return engine.forward(z, np.ascontiguousarray(mean, self.dtype), scale, beta, out_last)
+        return engine.forward(z, as_contiguous(mean, self.dtype), scale, beta, out_last)
 
     def folded(self, W: Array, b: Array, axis: int) -> tuple[Array, Array]:
         """Return new weights and biases with which the layer before does in inference what both do.
@@ -142,7 +142,7 @@ class BatchNorm(Layer):
             Those of the layer before; its outputs are `axis` of W.
         axis : int
         """
-        gamma, beta = (np.ascontiguousarray(param, self.dtype) for param in self.params)
+        gamma, beta = (as_contiguous(param, self.dtype) for param in self.params)
         scale = gamma * (1 / np.sqrt(self.running_var + self.dtype.type(self.eps)))
         shape = [1] * W.ndim
         shape[axis] = -1
