@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import check_int
+from ._extras import missing_extra
 from .errors import DTypeError
 from .layers import BatchNorm, Dropout
 from .layers.base import Array, arrays_of
@@ -60,7 +61,7 @@ class DataParallel:
         try:
             from mpi4py import MPI
         except ImportError as error:
-            raise ImportError("cnn_ext.DataParallel needs MPI: pip install 'cnn_ext[mpi]'") from error
+            raise missing_extra("DataParallel", "mpi", error) from error
         if comm is not None and not isinstance(comm, MPI.Comm):
             raise DTypeError(f"comm must be a communicator of mpi4py, got {type(comm).__name__}")
         self._comm: Any = MPI.COMM_WORLD if comm is None else comm

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ._extras import missing_extra
 from .callbacks import Callback
 from .estimator_data import as_network_input, as_rows, check_same_images, shape_of_images
 from .layers.base import Array
@@ -26,7 +27,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError("cnn_ext.CNNClassifier needs scikit-learn: pip install 'cnn_ext[sklearn]'") from error
+    raise missing_extra("CNNClassifier", "sklearn", error) from error
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
