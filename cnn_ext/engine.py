@@ -208,7 +208,8 @@ class NormEngine(ImageBuffers):
 
     def __init__(self, dtype: np.dtype[Any], relu: bool = False, pool: int = 1) -> None:
         super().__init__(dtype, relu, pool)
-        self._z = self._mean = self._out = np.empty(0, dtype)
+        nothing: Array = np.empty(0, dtype)
+        self._z = self._mean = self._out = nothing
         self._out_last = False
 
     def keep(self, z: Array) -> Array:

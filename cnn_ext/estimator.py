@@ -30,7 +30,7 @@ except ImportError as error:
     raise missing_extra("CNNClassifier", "sklearn", error) from error
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin, with_callbacks  # pyright: ignore[reportAssignmentType]
 except ImportError:  # before scikit-learn 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -199,8 +199,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.early_stopping:
             held, rows, y, weights = self._hold_back(rows, y, weights, held_seed)
             callbacks.insert(0, held)
-        if hasattr(self, "_init_callback_context"):
-            context = self._init_callback_context(max_subtasks=recipe.epochs)
+        if (init := getattr(self, "_init_callback_context", None)) is not None:
+            context = init(max_subtasks=recipe.epochs)
             callbacks.append(SklearnCallbacks(self, context, asked_for))
         net = self.net_ if again else make_network(self, recipe, self._images(rows), len(classes), weights_rng)
         optimizer = make_optimizer(self, recipe)
@@ -268,7 +268,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "net_")
         X, shape = as_rows(X)
         check_same_images(shape, self.image_shape_)
-        images = self._images(validate_data(self, X, dtype="numeric", reset=False))
+        images = self._images(np.asarray(validate_data(self, X, dtype="numeric", reset=False)))
         with _one_pass_at_a_time:
             return self.net_.scores_of(images).astype(np.float64, copy=False)
 

@@ -110,7 +110,7 @@ def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
     for layer in layers[index + 1 : index + 6]:
         if type(layer) is BatchNorm and not normed and layer.X_dim == dim and layer.dtype == conv.dtype:
             normed, free = True, [ReLU, Maxpool]
-        elif type(layer) in free and (type(layer) is ReLU or _fits(layer, dim, conv, normed)):
+        elif type(layer) in free and (type(layer) is not Maxpool or _fits(layer, dim, conv, normed)):
             free.remove(type(layer))
             dim = layer.out_dim if type(layer) is Maxpool else dim
         else:

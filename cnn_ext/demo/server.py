@@ -72,7 +72,7 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, reader: Reader, port: int = 0) -> None:
         super().__init__((ADDRESS, port), Handler)
         self.reader = reader
-        folder = files(__package__)
+        folder = files("cnn_ext.demo")
         self.pages = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
         names = [f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")]
         if self.server_port == 80:
@@ -105,7 +105,7 @@ class DemoServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request, one answer, one connection."""
 
-    server: DemoServer
+    server: DemoServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def setup(self) -> None:
         super().setup()
