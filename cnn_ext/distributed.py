@@ -65,7 +65,7 @@ class DataParallel:
         if comm is not None and not isinstance(comm, MPI.Comm):
             raise DTypeError(f"comm must be a communicator of mpi4py, got {type(comm).__name__}")
         self._comm: Any = MPI.COMM_WORLD if comm is None else comm
-        self.chunk_size = check_int("chunk_size", chunk_size, 1)
+        self.chunk_size: int = check_int("chunk_size", chunk_size, 1)
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self._n_classes = 0

@@ -12,7 +12,7 @@ import numpy as np
 from ._extras import missing_extra
 from .callbacks import Callback
 from .estimator_data import as_network_input, as_rows, check_same_images, shape_of_images
-from .layers.base import Array
+from .layers.base import Array, Shape
 from .loss import CrossEntropy, softmax
 from .network import NeuralNet
 from .optimizers import Optimizer
@@ -129,7 +129,12 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     classes_: Array
     net_: NeuralNet
+    image_shape_: Shape | None
+    n_iter_: int
+    loss_: float
     loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
 
     def __init__(
         self,
