@@ -27,3 +27,13 @@ def test_every_extra_of_a_message_brings_what_the_message_says(extra):
 def test_all_brings_every_extra_but_mpi():
     (requirement,) = EXTRAS["all"]
     assert requirement == f"cnn-ext[{','.join(sorted(LIBRARIES.keys() - {'mpi'}))}]"
+
+
+def test_the_oldest_versions_that_are_tested_are_the_oldest_that_are_allowed():
+    requirements = [*PROJECT["dependencies"], *EXTRAS["test"], *(line for extra in LIBRARIES for line in EXTRAS[extra])]
+    lowest = dict(requirement.partition(";")[0].split(">=") for requirement in requirements)
+    pins = (Path(__file__).parent / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(pin.partition(" ")[0].split("==") for pin in pins if not pin.startswith("#"))
+    for name in lowest.keys() - {"mpi4py", "mpich"}:  # built for the MPI that is there
+        assert f"{tested[name]}.0.0".startswith(f"{lowest[name]}."), name
+    assert tested.keys() - lowest.keys() == {"pyparsing"}
