@@ -4,6 +4,8 @@ CNN_EXT_DEBUG=1 builds without optimization, with assertions and Cython's bounds
 """
 
 import os
+import shutil
+import sys
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -15,7 +17,8 @@ DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
 # One glue module a concept. No contraction of a * b + c: results must not depend on the compiler's mood.
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
 UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
-MSVC_FLAGS = ["/O2", "/std:c11"]
+# On Windows clang-cl, which comes with Visual Studio and LLVM: the kernels need vector types, which MSVC's own lacks.
+WINDOWS_FLAGS = ["/O2", "/std:c11", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]
 
 HEADERS = [f"src/{name}" for name in sorted(os.listdir("src")) if name.endswith((".h", ".pxd"))]
 
@@ -28,8 +31,12 @@ def extension(name, *c_files):
 class BuildExt(build_ext):
     def build_extensions(self):
         unix = self.compiler.compiler_type in ("unix", "mingw32", "cygwin")
+        if not unix:
+            if not self.compiler.initialized:
+                self.compiler.initialize()
+            self.compiler.cc = shutil.which("clang-cl") or sys.exit("clang-cl is not on the PATH: install LLVM")
         for ext in self.extensions:
-            ext.extra_compile_args = UNIX_FLAGS if unix else MSVC_FLAGS
+            ext.extra_compile_args = UNIX_FLAGS if unix else WINDOWS_FLAGS
             ext.extra_link_args = ["-pthread", "-lm"] if unix else []
         super().build_extensions()
 

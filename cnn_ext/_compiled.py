@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 try:
-    from . import _conv, _im2col, _matmul, _norm, _pooling, _threads, _update, _warp  # type: ignore[attr-defined]
+    from . import _conv, _im2col, _matmul, _norm, _pooling, _threads, _update, _warp
 except ImportError as error:
     if "CNN_EXT_SIMD" in str(error):
         raise

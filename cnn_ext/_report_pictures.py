@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ._extras import missing_extra
 from .layers.base import Array
 
 INK = "#010203"
@@ -27,7 +28,7 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"a report needs Matplotlib ({error}): run `python -m pip install cnn-ext[plot]`") from error
+        raise missing_extra("a report", "plot", error) from error
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._checks import check_real
 from .errors import DTypeError
-from .layers.base import arrays_of
+from .layers.base import Array, arrays_of
 from .passes import lerp
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class WeightAverage:
     """
 
     def __init__(self, net: NeuralNet, decay: float) -> None:
-        self.decay = check_real("decay", decay, "[0, 1)")
+        self.decay: float = check_real("decay", decay, "[0, 1)")
         if not hasattr(net, "layers"):
             raise DTypeError(f"net must be a NeuralNet, got {type(net).__name__}")
-        self.steps = 0
+        self.steps: int = 0
         self._net = net
-        self.arrays = [array.copy() for array in arrays_of(net.layers)]
+        self.arrays: list[Array] = [array.copy() for array in arrays_of(net.layers)]
 
     def update(self) -> None:
         """Take the network's weights of now into the average."""

@@ -95,7 +95,8 @@ class TrainingAccuracy(Callback):
     """
 
     def __init__(self, X: Any, y: Array) -> None:
-        self.X, self.y = X, y
+        self.X: Any = X
+        self.y: Array = y
 
     def on_epoch(self, run: Run) -> None:
         run.record["train_accuracy"] = run.net.evaluate(self.X, self.y, run.parallel)[1]
@@ -150,11 +151,11 @@ class EarlyStopping(Callback):
         if not monitor.endswith(("accuracy", "loss")):
             raise ValueError(f"monitor must be a name that ends in 'accuracy' or 'loss', got {monitor!r}")
         self.monitor = monitor
-        self.patience = check_int("patience", patience, 1)
-        self.minimum_change = check_real("minimum_change", minimum_change, "[0, inf)")
-        self.restore_best = check_bool("restore_best", restore_best)
-        self.best_epoch = 0
-        self.best_value = math.nan
+        self.patience: int = check_int("patience", patience, 1)
+        self.minimum_change: float = check_real("minimum_change", minimum_change, "[0, inf)")
+        self.restore_best: bool = check_bool("restore_best", restore_best)
+        self.best_epoch: int = 0
+        self.best_value: float = math.nan
         self._kept: list[Array] = []
 
     def on_start(self, run: Run) -> None:

@@ -80,14 +80,16 @@ class Checkpoint:
             raise DTypeError(f"folder must be a path, got {type(folder).__name__}")
         if os.fspath(folder) == "":
             raise ValueError("folder must be a path, got an empty one")
-        self.folder = Path(folder)
-        self.every_steps = None if every_steps is None else check_int("every_steps", every_steps, 1)
+        self.folder: Path = Path(folder)
+        self.every_steps: int | None = None if every_steps is None else check_int("every_steps", every_steps, 1)
         if every_seconds is None and every_steps is None:
             every_seconds = 60.0
-        self.every_seconds = None if every_seconds is None else check_real("every_seconds", every_seconds, "(0, inf)")
-        self.resume = check_bool("resume", resume)
-        self.settings = check_notes({} if settings is None else settings, "settings")
-        self.allow_changes = check_bool("allow_changes", allow_changes)
+        self.every_seconds: float | None = (
+            None if every_seconds is None else check_real("every_seconds", every_seconds, "(0, inf)")
+        )
+        self.resume: bool = check_bool("resume", resume)
+        self.settings: dict[str, Any] = check_notes({} if settings is None else settings, "settings")
+        self.allow_changes: bool = check_bool("allow_changes", allow_changes)
         self.resumed_from: Path | None = None
         self.found_complete = False
         self.latest: Path | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import check_int
+from ._extras import missing_extra
 from .errors import DTypeError, ShapeError
 from .layers import BatchNorm, Dropout
 from .layers.base import Array, arrays_of
@@ -60,12 +61,15 @@ class DataParallel:
     def __init__(self, comm: Any = None, chunk_size: int = 16) -> None:
         try:
             from mpi4py import MPI
-        except (ImportError, RuntimeError) as error:  # mpi4py is missing; it finds no MPI
-            raise ImportError("cnn_ext.DataParallel needs MPI: pip install 'cnn_ext[mpi]' mpich") from error
+        except ImportError as error:
+            raise missing_extra("DataParallel", "mpi", error) from error
+        except RuntimeError as error:  # mpi4py is there, and finds no MPI
+            reason = str(error).partition("\n")[0]
+            raise ImportError(f"DataParallel needs an MPI library ({reason}): pip install mpich") from error
         if comm is not None and not isinstance(comm, MPI.Comm):
             raise DTypeError(f"comm must be a communicator of mpi4py, got {type(comm).__name__}")
         self._comm: Any = MPI.COMM_WORLD if comm is None else comm
-        self.chunk_size = check_int("chunk_size", chunk_size, 1)
+        self.chunk_size: int = check_int("chunk_size", chunk_size, 1)
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self._n_classes = 0

@@ -35,7 +35,8 @@ class ImageBuffers(Buffers):
 
     def __init__(self, dtype: np.dtype[Any], relu: bool, pool: int) -> None:
         super().__init__(dtype)
-        self.relu, self.pool = relu, pool
+        self.relu: bool = relu
+        self.pool: int = pool
 
     def _result(self, n: int, channels: int, height: int, width: int, last: bool) -> Array:
         """Return room for the results of n maps: channels last in a kept buffer, or a new array of (N, C, H, W)."""
@@ -100,8 +101,10 @@ class ConvEngine(ImageBuffers):
         tile: int = 0,
     ) -> None:
         super().__init__(dtype, relu, pool)
-        self.windows, self.n_filter, self.tile = windows, n_filter, tile
-        self.trained_on = 0
+        self.windows: Windows = windows
+        self.n_filter: int = n_filter
+        self.tile: int = tile
+        self.trained_on: int = 0
         """Images of the last forward pass in training; 0 if there is none to go back from."""
         self._out: Any = None
         self._out_last = self._last = False
@@ -208,7 +211,8 @@ class NormEngine(ImageBuffers):
 
     def __init__(self, dtype: np.dtype[Any], relu: bool = False, pool: int = 1) -> None:
         super().__init__(dtype, relu, pool)
-        self._z = self._mean = self._out = np.empty(0, dtype)
+        nothing: Array = np.empty(0, dtype)
+        self._z = self._mean = self._out = nothing
         self._out_last = False
 
     def keep(self, z: Array) -> Array:

@@ -41,8 +41,8 @@ class Ensemble:
     """
 
     def __init__(self, nets: Sequence[NeuralNet], views: Sequence[Callable[[Array], Array]] = ()) -> None:
-        self.nets = tuple(as_list("nets", nets))
-        self.views = tuple(as_list("views", views))
+        self.nets: tuple[Any, ...] = tuple(as_list("nets", nets))
+        self.views: tuple[Any, ...] = tuple(as_list("views", views))
         if not self.nets:
             raise ValueError("nets must hold at least one network, got none")
         for i, net in enumerate(self.nets):

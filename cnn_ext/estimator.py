@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ._extras import missing_extra
 from .callbacks import Callback
 from .estimator_data import as_network_input, as_rows, check_same_images, shape_of_images
-from .layers.base import Array
+from .layers.base import Array, Shape
 from .loss import CrossEntropy, softmax
 from .network import NeuralNet
 from .optimizers import Optimizer
@@ -26,10 +27,10 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError("cnn_ext.CNNClassifier needs scikit-learn: pip install 'cnn_ext[sklearn]'") from error
+    raise missing_extra("CNNClassifier", "sklearn", error) from error
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin, with_callbacks  # pyright: ignore[reportAssignmentType]
 except ImportError:  # before scikit-learn 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -128,7 +129,12 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     classes_: Array
     net_: NeuralNet
+    image_shape_: Shape | None
+    n_iter_: int
+    loss_: float
     loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
 
     def __init__(
         self,
@@ -198,8 +204,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.early_stopping:
             held, rows, y, weights = self._hold_back(rows, y, weights, held_seed)
             callbacks.insert(0, held)
-        if hasattr(self, "_init_callback_context"):
-            context = self._init_callback_context(max_subtasks=recipe.epochs)
+        if (init := getattr(self, "_init_callback_context", None)) is not None:
+            context = init(max_subtasks=recipe.epochs)
             callbacks.append(SklearnCallbacks(self, context, asked_for))
         net = self.net_ if again else make_network(self, recipe, self._images(rows), len(classes), weights_rng)
         optimizer = make_optimizer(self, recipe)
@@ -267,7 +273,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "net_")
         X, shape = as_rows(X)
         check_same_images(shape, self.image_shape_)
-        images = self._images(validate_data(self, X, dtype="numeric", reset=False))
+        images = self._images(np.asarray(validate_data(self, X, dtype="numeric", reset=False)))
         with _one_pass_at_a_time:
             return self.net_.scores_of(images).astype(np.float64, copy=False)
 

@@ -15,7 +15,9 @@ class ValidationAccuracy(Callback):
     """Record the accuracy, weighted if there are weights, as `validation_accuracy`."""
 
     def __init__(self, X: Any, y: Array, weights: Array | None) -> None:
-        self.X, self.y, self.weights = X, y, weights
+        self.X: Any = X
+        self.y: Array = y
+        self.weights: Array | None = weights
 
     def on_epoch(self, run: Run) -> None:
         right = run.net.predict(self.X) == self.y
@@ -36,7 +38,9 @@ class SklearnCallbacks(Callback):
     """
 
     def __init__(self, estimator: Any, context: Any, data: dict[str, Any]) -> None:
-        self.estimator, self.context, self.data = estimator, context, data
+        self.estimator: Any = estimator
+        self.context: Any = context
+        self.data: dict[str, Any] = data
         self.epoch: Any = None
 
     def on_start(self, run: Run) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from .engine import ConvEngine
+from .engine import ConvEngine, NormEngine
 from .layers import BatchNorm, Conv, Maxpool, ReLU
 from .layers.base import Array, as_contiguous
 
@@ -25,20 +25,20 @@ class Block:
     """A Conv and what runs in one with it; made anew for each pass, over buffers that the layers keep."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        self.layers = tuple(layers)
+        self.layers: tuple[Any, ...] = tuple(layers)
         self.conv: Conv = layers[0]
         types = [type(layer) for layer in layers]
         norm_at = types.index(BatchNorm) if BatchNorm in types else len(layers)
-        self.engine = self.conv.engine(*_relu_and_pool(layers[:norm_at]))
+        self.engine: ConvEngine = self.conv.engine(*_relu_and_pool(layers[:norm_at]))
         self.norm: BatchNorm | None = None
         self.folded: ConvEngine | None = None
         if norm_at < len(layers):
             self.norm = layers[norm_at]
             relu, pool = _relu_and_pool(layers[norm_at:])
-            self.norm_engine = layers[norm_at].engine(relu, pool)
+            self.norm_engine: NormEngine = layers[norm_at].engine(relu, pool)
             if norm_at == 1 and self.conv.pools(pool):
                 self.folded = self.conv.engine(relu, pool)
-        self.out_dim = next(layer.out_dim for layer in reversed(layers) if hasattr(layer, "out_dim"))
+        self.out_dim: Any = next(layer.out_dim for layer in reversed(layers) if hasattr(layer, "out_dim"))
         self.takes_channels_last = self.gives_channels_last = False
 
     def forward(self, X: Array, training: bool) -> Array:
@@ -110,7 +110,7 @@ def _run_of(layers: Sequence[Any], index: int) -> list[Any]:
     for layer in layers[index + 1 : index + 6]:
         if type(layer) is BatchNorm and not normed and layer.X_dim == dim and layer.dtype == conv.dtype:
             normed, free = True, [ReLU, Maxpool]
-        elif type(layer) in free and (type(layer) is ReLU or _fits(layer, dim, conv, normed)):
+        elif type(layer) in free and (type(layer) is not Maxpool or _fits(layer, dim, conv, normed)):
             free.remove(type(layer))
             dim = layer.out_dim if type(layer) is Maxpool else dim
         else:

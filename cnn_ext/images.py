@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._checks import check_int
+from ._extras import missing_extra
 from ._files import open_without_waiting
 from .errors import DataFormatError, DTypeError, ShapeError
 
@@ -108,7 +109,7 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("reading pictures needs Pillow: pip install 'cnn_ext[image]'") from error
+        raise missing_extra("reading pictures", "image", error) from error
     Image.init()
     return Image
 

@@ -101,8 +101,8 @@ class CrossEntropy:
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weight: Any = None) -> None:
-        self.label_smoothing = check_real("label_smoothing", label_smoothing, "[0, 1)")
-        self.class_weight = None if class_weight is None else check_weights("class_weight", class_weight)
+        self.label_smoothing: float = check_real("label_smoothing", label_smoothing, "[0, 1)")
+        self.class_weight: Array | None = None if class_weight is None else check_weights("class_weight", class_weight)
 
     def __call__(self, scores: Array, y: Array, sample_weight: Any = None) -> tuple[float, Array]:
         """Return the weighted mean loss and its gradient.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_instance, check_int, check_real
+from ._extras import missing_extra
 from .callbacks import Callback, Run
 from .errors import NonFiniteError
 from .initializers import RngLike
@@ -66,7 +67,7 @@ class LRRange:
         try:
             from matplotlib.figure import Figure  # not pyplot, which opens a display and keeps every figure
         except ImportError as error:
-            raise ImportError(f"plot needs Matplotlib ({error}): run `python -m pip install cnn-ext[plot]`") from error
+            raise missing_extra("plot", "plot", error) from error
         figure = Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
         axes.plot(self.lrs, self.losses, color="0.75", linewidth=1, label="loss of the batch")

@@ -66,10 +66,10 @@ class NeuralNet(Exchange):
         `l2` negative or not a number; no layers, or something else; a loss that cannot be called.
     """
 
-    l2 = NumberIn("[0, inf)")
+    l2: NumberIn = NumberIn("[0, inf)")
 
     def __init__(self, layers: Sequence[Any], loss_func: LossFunction = SoftmaxLoss, l2: float = 0.001) -> None:
-        self.layers = as_list("layers", layers)
+        self.layers: list[Any] = as_list("layers", layers)
         if not self.layers:
             raise ValueError("layers must hold at least one layer, got none")
         for index, layer in enumerate(self.layers):

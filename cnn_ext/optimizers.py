@@ -36,11 +36,11 @@ class Optimizer(ABC):
 
     state_names: tuple[str, ...] = ()
 
-    lr = NumberIn("(0, inf)")
+    lr: NumberIn = NumberIn("(0, inf)")
 
     def __init__(self, lr: float) -> None:
         self.lr = lr
-        self.steps = 0
+        self.steps: int = 0
         self.state: dict[str, list[Array]] = {}
 
     def step(
@@ -153,9 +153,9 @@ class SGD(Optimizer):
 
     def __init__(self, lr: float, momentum: float = 0.0, nesterov: bool = False) -> None:
         super().__init__(lr)
-        self.momentum = check_real("momentum", momentum, "[0, 1)")
-        self.state_names = ("velocity",) if self.momentum else ()
-        self.nesterov = check_bool("nesterov", nesterov)
+        self.momentum: float = check_real("momentum", momentum, "[0, 1)")
+        self.state_names: tuple[str, ...] = ("velocity",) if self.momentum else ()
+        self.nesterov: bool = check_bool("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got 0")
 
@@ -175,11 +175,11 @@ class AdaGrad(Optimizer):
     Duchi, Hazan, Singer: Adaptive subgradient methods for online learning and stochastic optimization. JMLR 12, 2011.
     """
 
-    state_names = ("sum_of_squares",)
+    state_names: tuple[str, ...] = ("sum_of_squares",)
 
     def __init__(self, lr: float = 0.01, eps: float = 1e-8) -> None:
         super().__init__(lr)
-        self.eps = check_real("eps", eps, "(0, inf)")
+        self.eps: float = check_real("eps", eps, "(0, inf)")
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         (sum_of_squares,) = state
@@ -196,12 +196,12 @@ class RMSProp(Optimizer):
     Tieleman, Hinton: Lecture 6.5, rmsprop. COURSERA: Neural Networks for Machine Learning, 2012.
     """
 
-    state_names = ("mean_square",)
+    state_names: tuple[str, ...] = ("mean_square",)
 
     def __init__(self, lr: float = 0.001, decay: float = 0.9, eps: float = 1e-8) -> None:
         super().__init__(lr)
-        self.decay = check_real("decay", decay, "[0, 1)")
-        self.eps = check_real("eps", eps, "(0, inf)")
+        self.decay: float = check_real("decay", decay, "[0, 1)")
+        self.eps: float = check_real("eps", eps, "(0, inf)")
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         (mean_square,) = state
@@ -222,13 +222,13 @@ class Adam(Optimizer):
     Kingma, Ba: Adam: a method for stochastic optimization. ICLR 2015.
     """
 
-    state_names = ("first_moment", "second_moment")
+    state_names: tuple[str, ...] = ("first_moment", "second_moment")
 
     def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         super().__init__(lr)
-        self.beta1 = check_real("beta1", beta1, "[0, 1)")
-        self.beta2 = check_real("beta2", beta2, "[0, 1)")
-        self.eps = check_real("eps", eps, "(0, inf)")
+        self.beta1: float = check_real("beta1", beta1, "[0, 1)")
+        self.beta2: float = check_real("beta2", beta2, "[0, 1)")
+        self.eps: float = check_real("eps", eps, "(0, inf)")
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         adam_step(
@@ -279,7 +279,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(lr, beta1, beta2, eps)
-        self.weight_decay = check_real("weight_decay", weight_decay, "[0, inf)")
+        self.weight_decay: float = check_real("weight_decay", weight_decay, "[0, inf)")
 
     def _weight_decay_of(self, param: Array) -> float:
         return self.weight_decay if param.ndim >= 2 else 0.0

@@ -77,8 +77,8 @@ def adam_step(
     """
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
     if _are_plain(param, grad, first, second):
-        flat = [array.reshape(-1) for array in (param, grad, first, second)]
-        _update.adam_step(*flat, beta1, beta2, rate, root, eps, decay)
+        p, g, m, v = (array.reshape(-1) for array in (param, grad, first, second))
+        _update.adam_step(p, g, m, v, beta1, beta2, rate, root, eps, decay)
         return
     number = param.dtype.type
     first *= number(beta1)

@@ -98,7 +98,7 @@ def predict(args: argparse.Namespace) -> int:
         for failure in failed:
             print(f"predict: {failure}", file=sys.stderr)
     with failing(IO_ERROR, OSError, "writing failed"):
-        if hasattr(sys.stdout, "reconfigure"):
+        if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal has no letters for
         try:
             print(FORMATS[args.format](results), end="", flush=True)

@@ -134,7 +134,7 @@ def _mistakes(X: Any, y: Array, probabilities: Array, names: Sequence[str]) -> s
     worst = wrong[np.argsort(of_truth[wrong], kind="stable")][:N_MISTAKES]
     shown = []
     for index, image in zip(worst, X[worst]):
-        truth, guess = names[y[index]], names[guesses[index]]
+        truth, guess = names[int(y[index])], names[int(guesses[index])]
         told = f"image {index}: {truth} taken for {guess}"
         picture = pictures.image(image, told)
         caption = (

@@ -66,7 +66,8 @@ def architecture_of(layers: Sequence[Any], loss_func: LossFunction, l2: float) -
         "loss_func": getattr(loss_func, "__name__", type(loss_func).__name__),
     }
     if type(loss_func) is CrossEntropy:
-        architecture["loss_config"] = loss_func.config()  # apart from the name: older readers then ask for the loss
+        # apart from the name: older readers then ask for the loss
+        architecture["loss_config"] = loss_func.config()  # pyright: ignore[reportFunctionMemberAccess]
     return architecture
 
 

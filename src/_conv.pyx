@@ -7,6 +7,7 @@ A convolution is computed directly (`tile` is 0) or by Winograd's method from ti
 with numbers that would spoil the latter's sums are then still computed directly, each by itself.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
@@ -31,6 +32,7 @@ cdef enum:
 cdef int chosen_set = SET_NUMBER
 
 
+@cython.final
 cdef class Turn:
     """Held while the buffers of an engine are in use: two calls in the same ones would count past their ends.
 

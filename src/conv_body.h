@@ -244,7 +244,7 @@ static ALWAYS_INLINE void NAMED(add_lanes)(REAL *to, NAMED(vec) value, NAMED(mas
 /* The lanes of the vector at `column` that belong to a row of a patch. */
 static ALWAYS_INLINE NAMED(mask) NAMED(lanes_of_run)(const conv_shape *s, ptrdiff_t column)
 {
-    NAMED(mask) lanes;
+    NAMED(mask) lanes = {0}; /* all are set below, which not every compiler sees */
     for (int lane = 0; lane < LANES; lane++)
         lanes[lane] = column + lane < s->run ? -1 : 0;
     return lanes;

@@ -21,7 +21,7 @@
  * Comparisons and arithmetic are the compiler's own vector operators. To add a set, see every_set.h.
  */
 
-#if !defined(__GNUC__)
+#if !defined(__GNUC__) && !defined(__clang__)
 #error "the kernels need the vector types of GCC and Clang: on Windows, build with clang-cl"
 #endif
 

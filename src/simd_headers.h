@@ -1,7 +1,15 @@
 /* The compiler's own names for its instructions, before any target is chosen. */
 #include <stdint.h>
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
+#if defined(__clang__) && defined(_MSC_VER) /* clang-cl's leaves out what the command line does not ask for */
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <fmaintrin.h>
+#include <avx512fintrin.h>
+#include <avx512dqintrin.h>
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif

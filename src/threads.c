@@ -19,6 +19,9 @@
 
 #include <stdint.h>
 #include <time.h>
+#if defined(_WIN32)
+#include <windows.h>
+#endif
 
 enum { ASK_MS = 50 };
 
@@ -31,15 +34,17 @@ void pool_ask_before_going_on(int (*function)(void))
 
 static int64_t milliseconds(void)
 {
+#if defined(_WIN32)
+    return (int64_t)GetTickCount64();
+#else
     struct timespec now;
 #if defined(CLOCK_MONOTONIC_COARSE)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* a few nanoseconds a call */
-#elif defined(_WIN32)
-    timespec_get(&now, TIME_UTC);
 #else
     clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+#endif
 }
 
 /* Whether the call should be given up. `asked` is when it began, or was asked last. */

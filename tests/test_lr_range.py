@@ -164,6 +164,6 @@ def test_plot_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     found = LRRange(*np.ones((3, 2)))
-    with pytest.raises(ImportError, match=r"plot needs Matplotlib .*cnn-ext\[plot\]"):
+    with pytest.raises(ImportError, match=r"^plot needs Matplotlib \(.*\): pip install 'cnn_ext\[plot\]'$"):
         found.plot(tmp_path / "range.png")
     assert list(tmp_path.iterdir()) == []

@@ -211,5 +211,5 @@ def test_without_matplotlib_it_ends_before_it_trains(tmp_path):
     command = [sys.executable, "-c", code, "--report", str(tmp_path / "r.html"), "--log", str(tmp_path / "log")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "run `python -m pip install cnn-ext[plot]`" in result.stderr and result.stderr.count("\n") == 1
+    assert result.stderr.endswith("): pip install 'cnn_ext[plot]'\n") and result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -96,11 +96,8 @@ def load_image_csv(
             keys = list(map(str, kept))
         else:
             keys, labels = _files_of(name, everything, columns.label, columns.file)
-    if columns.file is not None:
-        folder = os.path.dirname(name)
-        images, kept, form = read_pictures(
-            [os.path.join(folder, key) for key in keys], size, channels, broken, preparation
-        )
+            paths = [os.path.join(os.path.dirname(name), key) for key in keys]
+            images, kept, form = read_pictures(paths, size, channels, broken, preparation)
     names = chosen_classes(_sorted({labels[index] for index in kept}), classes, name)
     place = {label: number for number, label in enumerate(names)}
     numbers = np.array([place[labels[index]] for index in kept], np.int64)

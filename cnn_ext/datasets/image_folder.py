@@ -23,7 +23,7 @@ from .image_data import ImageData, chosen_classes, part_of
 from .mnist import PathLike
 from .pictures import is_picture, is_visible, read_pictures, walk_pictures
 
-SPLITS = {
+SPLITS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training", "training_set", "train_set"),
     "val": ("val", "valid", "validation", "validation_set", "val_set"),
     "test": ("test", "testing", "test_set"),

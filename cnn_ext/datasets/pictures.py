@@ -98,7 +98,8 @@ def read_pictures(
             if not known:
                 raise _unreadable(paths, errors)
             side = int(np.median([min(header.width, header.height) for header in known]))
-            shape = shape or (min(LARGEST_DEFAULT, side),) * 2
+            side = min(LARGEST_DEFAULT, side)
+            shape = shape or (side, side)
             channels = channels or (1 if all(header.grey for header in known) else 3)
         form = ImageForm(channels, *shape, preparation)
         images = np.empty((len(paths), *form.shape), np.uint8)

@@ -79,7 +79,7 @@ class PickledDType:
     def __init__(self, code: Any) -> None:
         if not isinstance(code, str) or not ARRAY_CODE.fullmatch(code):
             raise ValueError("an array of something other than numbers")
-        self.dtype = np.dtype(code)
+        self.dtype: np.dtype[Any] = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
         byte_order, rest = state[1], state[2:5]

@@ -41,7 +41,7 @@ class ScaledImages:
         `images` has fewer than two axes.
     """
 
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype[np.float32] = np.dtype(np.float32)
 
     def __init__(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         if not isinstance(images, np.ndarray):
@@ -53,8 +53,8 @@ class ScaledImages:
         if images.ndim < 2:
             raise ShapeError(f"images must have at least 2 axes, got {images.ndim}-D {images.shape}")
         self.images = images
-        self.shape = images.shape
-        self.ndim = images.ndim
+        self.shape: tuple[int, ...] = images.shape
+        self.ndim: int = images.ndim
 
     def __len__(self) -> int:
         return self.shape[0]

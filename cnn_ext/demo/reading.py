@@ -51,7 +51,7 @@ class Reader:
             raise ShapeError(f"the network must take images of shape {INPUT_SHAPE}: {error}") from error
         if n_classes < 2:
             raise ShapeError(f"the network must have at least 2 classes, it has {n_classes}")
-        self.classes = class_names(net, n_classes)
+        self.classes: list[str] = class_names(net, n_classes)
 
     def about(self) -> dict[str, Any]:
         """Return what the page says of the network."""

@@ -46,7 +46,8 @@ class Refusal(Exception):
 
     def __init__(self, status: HTTPStatus, message: str, **headers: str) -> None:
         super().__init__(message)
-        self.status, self.headers = status, headers
+        self.status: HTTPStatus = status
+        self.headers: dict[str, str] = headers
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -72,13 +73,15 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, reader: Reader, port: int = 0) -> None:
         super().__init__((ADDRESS, port), Handler)
         self.reader = reader
-        folder = files(__package__)
-        self.pages = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
+        folder = files("cnn_ext.demo")
+        self.pages: dict[str, tuple[bytes, str]] = {
+            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGES.items()
+        }
         names = [f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")]
         if self.server_port == 80:
             names += [ADDRESS, "localhost"]
-        self.own_hosts = frozenset(names)
-        self.own_origins = frozenset(f"http://{name}" for name in names)
+        self.own_hosts: frozenset[str] = frozenset(names)
+        self.own_origins: frozenset[str] = frozenset(f"http://{name}" for name in names)
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     @property
@@ -105,7 +108,8 @@ class DemoServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request, one answer, one connection."""
 
-    server: DemoServer
+    server: DemoServer  # pyright: ignore[reportIncompatibleVariableOverride]
+    rfile: io.BufferedIOBase
 
     def setup(self) -> None:
         super().setup()

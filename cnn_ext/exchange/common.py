@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_int
+from .._extras import missing_extra
 from ..errors import DTypeError, NonFiniteError, ShapeError
 from ..layers import check_own
 from ..layers.base import Layer, Shape, named_arrays
@@ -47,10 +48,9 @@ def input_shape_of(layers: Sequence[Layer], given: Any = None) -> Shape:
     return shape
 
 
-def optional_module(name: str, extra: str) -> Any:
-    """Import a module that an extra of the package brings."""
+def onnx_module(name: str) -> Any:
+    """Import a module that the extra `onnx` brings."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = name.partition(".")[0]
-        raise ImportError(f"{package} is missing: pip install 'cnn-ext[{extra}]'", name=package) from error
+        raise missing_extra("ONNX", "onnx", error) from error

@@ -17,7 +17,7 @@ import numpy as np
 from .._files import open_without_waiting
 from ..errors import CheckpointCorruptError, CheckpointMismatchError
 from ..layers.base import Array, Shape
-from .common import optional_module
+from .common import onnx_module
 
 LARGEST_FILE = 1 << 30
 MOST_NODES = 10_000
@@ -75,12 +75,12 @@ def read_chain(path: str | os.PathLike[str]) -> Chain:
     CheckpointMismatchError
         Another graph than a chain of float operators.
     """
-    onnx = optional_module("onnx", "onnx")
+    onnx = onnx_module("onnx")
     path = os.fspath(path)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(_content(path))
-    except optional_module("google.protobuf.message", "onnx").DecodeError as error:
+    except onnx_module("google.protobuf.message").DecodeError as error:
         raise CheckpointCorruptError(f"{path} is not an ONNX file: {error}") from error
     if not model.HasField("graph") or not model.graph.node:
         raise CheckpointCorruptError(f"{path} is not an ONNX file: it holds no graph")

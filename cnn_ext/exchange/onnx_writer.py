@@ -31,7 +31,7 @@ from ..layers import (
 )
 from ..layers.base import Array, Layer, Shape
 from ..loss import softmax
-from .common import check_layers, input_shape_of, optional_module
+from .common import check_layers, input_shape_of, onnx_module
 
 OPSET, IR_VERSION = 17, 8
 BATCHES = (1, 3)
@@ -52,8 +52,8 @@ def write_onnx(net: Any, path: str | os.PathLike[str], output: str, dtype: Any, 
     if output == "probabilities" and len(out_shape) != 1:
         raise ShapeError(f"output='probabilities' needs a network that gives one row an image, got {out_shape}")
     check_writable(path)
-    onnx = optional_module("onnx", "onnx")
-    optional_module("onnxruntime", "onnx")
+    onnx = onnx_module("onnx")
+    onnx_module("onnxruntime")
     model = _model_of(onnx, net.layers, output, np.dtype(dtype), shape, out_shape)
     content = model.SerializeToString(deterministic=True)
     onnx.checker.check_model(content, full_check=True)
@@ -108,14 +108,14 @@ def _model_of(onnx: Any, layers: list[Layer], output: str, dtype: np.dtype[Any],
 
 def _runner(onnx: Any, content: bytes) -> Callable[[Array], Array]:
     """Return a function that runs the model: in onnxruntime, or where that lacks an operator in ONNX's reference."""
-    onnxruntime = optional_module("onnxruntime", "onnx")
+    onnxruntime = onnx_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:  # convolution and averages of float64
-        session = optional_module("onnx.reference", "onnx").ReferenceEvaluator(onnx.load_model_from_string(content))
+        session = onnx_module("onnx.reference").ReferenceEvaluator(onnx.load_model_from_string(content))
     return lambda X: np.asarray(session.run(None, {"input": X})[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class ReLU(Layer):
     Nair, Hinton: Rectified linear units improve restricted Boltzmann machines. ICML 2010.
     """
 
-    kept_names = ("_off",)
+    kept_names: ClassVar[tuple[str, ...]] = ("_off",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ReLU(Layer):
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)), without overflow for any x."""
 
-    kept_names = ("_derivative",)
+    kept_names: ClassVar[tuple[str, ...]] = ("_derivative",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Tanh(Layer):
     LeCun, Bottou, Orr, Müller: Efficient BackProp. 1998.
     """
 
-    kept_names = ("_derivative",)
+    kept_names: ClassVar[tuple[str, ...]] = ("_derivative",)
 
     def __init__(self) -> None:
         super().__init__()

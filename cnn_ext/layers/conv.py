@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._checks import check_float_dtype, check_image_shape, check_int
-from .._windows import TILE_RESULTS, check_windows
+from .._windows import TILE_RESULTS, Windows, check_windows
 from ..engine import ConvEngine, fastest_tile
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
@@ -64,11 +64,19 @@ class Conv(Layer):
     Lavin, Gray: Fast algorithms for convolutional neural networks. CVPR 2016.
     """
 
-    param_names = ("W", "b")
-    config_names = ("X_dim", "n_filter", "h_filter", "w_filter", "stride", "padding", "dtype")
+    param_names: ClassVar[tuple[str, ...]] = ("W", "b")
+    config_names: ClassVar[tuple[str, ...]] = (
+        "X_dim",
+        "n_filter",
+        "h_filter",
+        "w_filter",
+        "stride",
+        "padding",
+        "dtype",
+    )
 
-    W = ArrayOf("params", 0)
-    b = ArrayOf("params", 1)
+    W: ArrayOf = ArrayOf("params", 0)
+    b: ArrayOf = ArrayOf("params", 1)
 
     def __init__(
         self,
@@ -83,21 +91,22 @@ class Conv(Layer):
         rng: RngLike = None,
     ) -> None:
         super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
-        self.n_filter = check_int("n_filter", n_filter, 1)
-        self.h_filter = check_int("h_filter", h_filter, 1)
-        self.w_filter = check_int("w_filter", w_filter, 1)
-        self.stride = check_int("stride", stride, 1)
-        self.padding = check_int("padding", padding, 0)
-        self.dtype = check_float_dtype("dtype", dtype)
+        self.X_dim: tuple[int, int, int] = check_image_shape("X_dim", X_dim)
+        self.input_shape: Shape | None = self.X_dim
+        self.n_filter: int = check_int("n_filter", n_filter, 1)
+        self.h_filter: int = check_int("h_filter", h_filter, 1)
+        self.w_filter: int = check_int("w_filter", w_filter, 1)
+        self.stride: int = check_int("stride", stride, 1)
+        self.padding: int = check_int("padding", padding, 0)
+        self.dtype: np.dtype[Any] = check_float_dtype("dtype", dtype)
         window = {"h_filter": self.h_filter, "w_filter": self.w_filter}
-        self.windows = check_windows((1, *self.X_dim), window, self.padding, self.stride)
-        self.out_dim = (self.n_filter, self.windows.h_out, self.windows.w_out)
-        self.tile = fastest_tile(self.windows, self.n_filter)
+        self.windows: Windows = check_windows((1, *self.X_dim), window, self.padding, self.stride)
+        self.out_dim: tuple[int, int, int] = (self.n_filter, self.windows.h_out, self.windows.w_out)
+        self.tile: int = fastest_tile(self.windows, self.n_filter)
         shapes = self.state_shapes(self.config())
-        self.W_shape = shapes["W"]
+        self.W_shape: Shape = shapes["W"]
         fan_in = self.X_dim[0] * self.h_filter * self.w_filter
-        self.params = [he_normal(shapes["W"], fan_in, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
+        self.params: list[Array] = [he_normal(shapes["W"], fan_in, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
         self._engines: dict[tuple[bool, int], ConvEngine] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,21 +40,24 @@ class FullyConnected(Layer):
     Rumelhart, Hinton, Williams: Learning representations by back-propagating errors. Nature 323, 1986.
     """
 
-    param_names = ("W", "b")
-    config_names = ("in_size", "out_size", "dtype")
-    kept_names = ("_X",)
+    param_names: ClassVar[tuple[str, ...]] = ("W", "b")
+    config_names: ClassVar[tuple[str, ...]] = ("in_size", "out_size", "dtype")
+    kept_names: ClassVar[tuple[str, ...]] = ("_X",)
 
-    W = ArrayOf("params", 0)
-    b = ArrayOf("params", 1)
+    W: ArrayOf = ArrayOf("params", 0)
+    b: ArrayOf = ArrayOf("params", 1)
 
     def __init__(self, in_size: int, out_size: int, *, dtype: Any = np.float32, rng: RngLike = None) -> None:
         super().__init__()
-        self.in_size = check_int("in_size", in_size, 1)
-        self.out_size = check_int("out_size", out_size, 1)
-        self.dtype = check_float_dtype("dtype", dtype)
-        self.input_shape = (self.in_size,)
+        self.in_size: int = check_int("in_size", in_size, 1)
+        self.out_size: int = check_int("out_size", out_size, 1)
+        self.dtype: np.dtype[Any] = check_float_dtype("dtype", dtype)
+        self.input_shape: Shape | None = (self.in_size,)
         shapes = self.state_shapes(self.config())
-        self.params = [he_normal(shapes["W"], self.in_size, self.dtype, rng), np.zeros(shapes["b"], self.dtype)]
+        self.params: list[Array] = [
+            he_normal(shapes["W"], self.in_size, self.dtype, rng),
+            np.zeros(shapes["b"], self.dtype),
+        ]
         self._X: Any = None
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,19 +41,19 @@ class Dropout(Layer):
     Tompson et al.: Efficient object localization using convolutional networks. CVPR 2015 (per channel).
     """
 
-    config_names = ("prob", "per_channel", "dtype")
-    kept_names = ("_mask",)
+    config_names: ClassVar[tuple[str, ...]] = ("prob", "per_channel", "dtype")
+    kept_names: ClassVar[tuple[str, ...]] = ("_mask",)
 
-    prob = NumberIn("(0, 1]")
+    prob: NumberIn = NumberIn("(0, 1]")
 
     def __init__(
         self, prob: float = 0.5, per_channel: bool = False, *, dtype: Any = np.float32, rng: RngLike = None
     ) -> None:
         super().__init__()
         self.prob = prob
-        self.per_channel = check_bool("per_channel", per_channel)
-        self.dtype = check_float_dtype("dtype", dtype)
-        self.rng = as_generator(rng)
+        self.per_channel: bool = check_bool("per_channel", per_channel)
+        self.dtype: np.dtype[Any] = check_float_dtype("dtype", dtype)
+        self.rng: np.random.Generator = as_generator(rng)
         self._mask: Any = None
 
     def forward(self, X: Array, training: bool = True) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,17 +53,17 @@ class BatchNorm(Layer):
     shift. ICML 2015.
     """
 
-    param_names = ("gamma", "beta")
-    buffer_names = ("running_mean", "running_var")
-    config_names = ("X_dim", "momentum", "eps", "dtype")
-    kept_names = ("_scales",)
+    param_names: ClassVar[tuple[str, ...]] = ("gamma", "beta")
+    buffer_names: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
+    config_names: ClassVar[tuple[str, ...]] = ("X_dim", "momentum", "eps", "dtype")
+    kept_names: ClassVar[tuple[str, ...]] = ("_scales",)
 
-    gamma = ArrayOf("params", 0)
-    beta = ArrayOf("params", 1)
-    running_mean = ArrayOf("buffers", 0)
-    running_var = ArrayOf("buffers", 1, least=0)
-    momentum = NumberIn("[0, 1]")
-    eps = NumberIn("(0, inf)")
+    gamma: ArrayOf = ArrayOf("params", 0)
+    beta: ArrayOf = ArrayOf("params", 1)
+    running_mean: ArrayOf = ArrayOf("buffers", 0)
+    running_var: ArrayOf = ArrayOf("buffers", 1, least=0)
+    momentum: NumberIn = NumberIn("[0, 1]")
+    eps: NumberIn = NumberIn("(0, inf)")
 
     def __init__(
         self,
@@ -76,15 +76,17 @@ class BatchNorm(Layer):
     ) -> None:
         super().__init__()
         per_channel = isinstance(X_dim, (tuple, list))
-        self.X_dim = check_image_shape("X_dim", X_dim) if per_channel else check_int("X_dim", X_dim, 1)
+        self.X_dim: tuple[int, int, int] | int = (
+            check_image_shape("X_dim", X_dim) if per_channel else check_int("X_dim", X_dim, 1)
+        )
         self.momentum = momentum
         self.eps = eps
-        self.dtype = check_float_dtype("dtype", dtype)
-        self.input_shape = self.X_dim if isinstance(self.X_dim, tuple) else (self.X_dim,)
+        self.dtype: np.dtype[Any] = check_float_dtype("dtype", dtype)
+        self.input_shape: Shape | None = self.X_dim if isinstance(self.X_dim, tuple) else (self.X_dim,)
         check_countable("X_dim", self.input_shape)
         n_features = self.input_shape[0]
-        self.params = [np.ones(n_features, self.dtype), np.zeros(n_features, self.dtype)]
-        self.buffers = [np.zeros(n_features, self.dtype), np.ones(n_features, self.dtype)]
+        self.params: list[Array] = [np.ones(n_features, self.dtype), np.zeros(n_features, self.dtype)]
+        self.buffers: list[Array] = [np.zeros(n_features, self.dtype), np.ones(n_features, self.dtype)]
         self._engines: dict[tuple[bool, int], NormEngine] = {}
         self._scales: Any = None  # 1 / std and gamma / std of the last batch in training
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import kernels
 from .._checks import check_image_shape, check_int
@@ -18,7 +18,8 @@ class _Pooling(Layer):
 
     def __init__(self, X_dim: tuple[int, int, int]) -> None:
         super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
+        self.X_dim: tuple[int, int, int] = check_image_shape("X_dim", X_dim)
+        self.input_shape: Shape | None = self.X_dim
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.out_dim
@@ -33,13 +34,13 @@ class _Pooling(Layer):
 class _WindowPooling(_Pooling):
     """Pooling over square windows."""
 
-    config_names = ("X_dim", "size", "stride")
+    config_names: ClassVar[tuple[str, ...]] = ("X_dim", "size", "stride")
     out_dim: tuple[int, int, int]
 
     def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
         super().__init__(X_dim)
-        self.size = check_int("size", size, 1)
-        self.stride = check_int("stride", stride, 1)
+        self.size: int = check_int("size", size, 1)
+        self.stride: int = check_int("stride", stride, 1)
         windows = check_windows((1, *self.X_dim), {"size": self.size}, 0, self.stride)
         self.out_dim = (self.X_dim[0], windows.h_out, windows.w_out)
 
@@ -73,7 +74,7 @@ class Maxpool(_WindowPooling):
     Zhou, Chellappa: Computation of optical flow using a neural network. ICNN 1988.
     """
 
-    kept_names = ("_argmax",)
+    kept_names: ClassVar[tuple[str, ...]] = ("_argmax",)
 
     def __init__(self, X_dim: tuple[int, int, int], size: int, stride: int) -> None:
         super().__init__(X_dim, size, stride)
@@ -152,11 +153,11 @@ class GlobalAvgPool(_Pooling):
     Lin, Chen, Yan: Network in network. ICLR 2014.
     """
 
-    config_names = ("X_dim",)
+    config_names: ClassVar[tuple[str, ...]] = ("X_dim",)
 
     def __init__(self, X_dim: tuple[int, int, int]) -> None:
         super().__init__(X_dim)
-        self.out_dim = self.X_dim[:1]
+        self.out_dim: Shape = self.X_dim[:1]
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the averages, shape (N, C), of a batch X, shape (N, C, H, W)."""

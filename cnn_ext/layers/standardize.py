@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._checks import check_image_shape, check_real
 from ..errors import ShapeError
-from .base import Array, Layer, as_float_array
+from .base import Array, Layer, Shape, as_float_array
 
 CHUNK = 256
 """Images that `Standardize.fit` takes at a time."""
@@ -41,13 +41,14 @@ class Standardize(Layer):
     LeCun, Bottou, Orr, Müller: Efficient BackProp, section 4.3. 1998.
     """
 
-    config_names = ("X_dim", "mean", "std")
+    config_names: ClassVar[tuple[str, ...]] = ("X_dim", "mean", "std")
 
     def __init__(self, X_dim: tuple[int, int, int], mean: Any, std: Any) -> None:
         super().__init__()
-        self.X_dim = self.input_shape = check_image_shape("X_dim", X_dim)
-        self.mean = _numbers("mean", mean, self.X_dim[0], "(-1e38, 1e38)")
-        self.std = _numbers("std", std, self.X_dim[0], "(1e-38, 1e38)")
+        self.X_dim: tuple[int, int, int] = check_image_shape("X_dim", X_dim)
+        self.input_shape: Shape | None = self.X_dim
+        self.mean: Numbers = _numbers("mean", mean, self.X_dim[0], "(-1e38, 1e38)")
+        self.std: Numbers = _numbers("std", std, self.X_dim[0], "(1e-38, 1e38)")
 
     @classmethod
     def fit(cls, X: Any) -> Standardize:
