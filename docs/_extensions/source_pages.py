@@ -15,11 +15,13 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
-from sphinx.errors import ExtensionError
+from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]+)")
 SCHEME = "source:"
+
+logger = logging.getLogger(__name__)
 
 wanted: set[str] = set()
 
@@ -36,7 +38,7 @@ def mark_links(app, docname, content):
         if path.startswith("docs/"):
             return match[1]
         if path.startswith("..") or not (ROOT / path).exists():
-            raise ExtensionError(f"{docname}: there is no {match[1]} to link to")
+            logger.warning("there is no %s to link to", match[1], location=docname)
         return SCHEME + path
 
     content[0] = LINK.sub(mark, content[0])
@@ -46,7 +48,8 @@ def resolve_links(app, doctree, docname):
     for reference in doctree.findall(nodes.reference):
         path = reference.get("refuri", "").removeprefix(SCHEME)
         if path != reference.get("refuri", ""):
-            wanted.add(path)
+            if (ROOT / path).exists():
+                wanted.add(path)
             reference["refuri"] = app.builder.get_relative_uri(docname, page_of(path))
 
 
