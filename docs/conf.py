@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.linkcode",
     "docstrings",
+    "mathml",
     "source_pages",
 ]
 exclude_patterns = ["_build", "_extensions"]
@@ -25,6 +26,8 @@ exclude_patterns = ["_build", "_extensions"]
 # The pages are Markdown that reads as well on a forge; those of the reference are made from the docstrings.
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+myst_update_mathjax = False
+html_math_renderer = "mathml"
 highlight_language = "none"
 default_role = "py:obj"
 
@@ -45,3 +48,5 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!cnn_ext\.).*")]
 html_theme = "furo"
 html_title = f"cnn_ext {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
