@@ -39,7 +39,10 @@ BLOCK = re.compile(
 )
 NOT_RUN_AT_MOST = 4
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
-OPTIONAL = {"PIL", "matplotlib", "mlflow", "mpi4py", "onnx", "onnxruntime", "sklearn", "tensorboard", "torch", "wandb"}
+OPTIONAL = {
+    *("PIL", "matplotlib", "mlflow", "mpi4py", "onnx", "onnxruntime", "sklearn"),
+    *("tensorboard", "tensorboardX", "torch", "wandb"),
+}
 PARSERS = {"train_mnist": _flags.make_parser, "predict": predict.make_parser, "demo": demo.make_parser}
 
 
@@ -173,8 +176,16 @@ def pages(tmp_path_factory):
     return {page: Page(tmp_path_factory.mktemp(page.stem), blocks) for page, blocks in of_page.items()}
 
 
+@pytest.fixture
+def same_threads():
+    before = cnn_ext.get_num_threads()
+    yield
+    cnn_ext.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("same_threads", "capfd")
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block(name, pages, capfd):
+def test_block(name, pages):
     outcome = pages[BLOCKS[name].page].run_to(BLOCKS[name])
     if isinstance(outcome, str):
         pytest.skip(outcome)
