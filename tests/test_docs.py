@@ -225,9 +225,10 @@ def test_few_blocks_are_not_run():
 
 def commands():
     for page in PAGES:
-        text = re.sub(r"\\\n", " ", page.read_text(encoding="utf-8"))
-        for found in re.finditer(r"python3? -m (cnn_ext|benchmarks)\.([\w.]*\w)([^`\n|;&>)]*)", text):
-            yield f"{page.relative_to(ROOT).as_posix()}:{found[0]}", found
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"python3? -m (cnn_ext|benchmarks)\.([\w.]*\w)((?:\\\n|[^`\n|;&>)])*)", text):
+            before = text[: found.start()].splitlines() or [""]
+            yield f"{page.relative_to(ROOT).as_posix()}:{len(before)}:{len(before[-1])}", found
 
 
 COMMANDS = dict(commands())
@@ -236,6 +237,7 @@ COMMANDS = dict(commands())
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_parses(name, capsys):
     package, module, arguments = COMMANDS[name].groups()
+    arguments = arguments.replace("\\\n", " ")
     if package == "benchmarks":
         assert (ROOT / "benchmarks" / f"{module.replace('.', '/')}.py").exists()
         return
