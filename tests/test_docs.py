@@ -12,7 +12,6 @@ texts replaced, so that it takes less long; then what is shown is not compared.
 import ast
 import contextlib
 import doctest
-import importlib.util
 import io
 import linecache
 import math
@@ -110,37 +109,22 @@ class Page:
         """Return None, a reason to skip, or an exception."""
         if block.reason:
             return f"not run: {block.reason}"
-        missing = missing_modules(block.code)
-        if missing:
-            self.missing |= missing
-            return f"{', '.join(sorted(missing))} not installed"
         try:
             with contextlib.chdir(self.folder):
                 run(block, self.names)
-        except (ImportError, NameError, FileNotFoundError) as error:
-            return f"a block before it needs {', '.join(sorted(self.missing))}" if self.missing else error
+        except (ImportError, NameError, OSError, ValueError) as error:
+            found = {name for name in (missing_module(error), missing_module(error.__cause__)) if name in OPTIONAL}
+            if found or not self.missing:
+                self.missing |= found
+                return f"{', '.join(found)} not installed" if found else error
+            return f"a block before it needs {', '.join(sorted(self.missing))}"
         except Exception as error:
             return error
         return None
 
 
-def missing_modules(code):
-    if ">>>" in code:
-        return set()
-    found = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-    return {name for name in found if name.split(".")[0] in OPTIONAL and not is_installed(name)}
-
-
-def is_installed(name):
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def missing_module(error):
+    return error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else None
 
 
 def run(block, names):
