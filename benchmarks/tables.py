@@ -1,4 +1,4 @@
-"""Print the README's tables of speed from the logs.
+"""Print the tables of docs/performance.md, the first of them the README's, from the logs.
 
 python -m benchmarks.tables
 """

@@ -132,7 +132,7 @@ def centred_digit(grey: Array) -> Array:
     References
     ----------
     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, section III.A.
-    Proc. IEEE 86(11), 1998.
+      Proc. IEEE 86(11), 1998.
     """
     grey = check_array("grey", grey, 2)
     if grey.size == 0:

@@ -37,7 +37,7 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
     References
     ----------
     Jacob et al.: Quantization and training of neural networks for efficient integer-arithmetic-only inference,
-    section 3.2. CVPR 2018.
+      section 3.2. CVPR 2018.
     """
     check_instance("net", net, NeuralNet)
     net.shapes()

@@ -227,7 +227,7 @@ def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array
     Winograd: Arithmetic complexity of computations. SIAM 1980.
     Lavin, Gray: Fast algorithms for convolutional neural networks. CVPR 2016.
     Barabasz, Anderson, Soodhalter, Gregg: Error analysis and improving the accuracy of Winograd convolution for deep
-    neural networks. ACM TOMS 46(4), 2020.
+      neural networks. ACM TOMS 46(4), 2020.
     """
     windows = check_winograd(x, w, padding)
     check_biases(b, w)

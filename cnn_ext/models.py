@@ -45,7 +45,7 @@ def make_mnist_cnn(
     References
     ----------
     LeCun et al.: Gradient-based learning applied to document recognition. Proc. IEEE 86(11), 1998 (the form of the
-    network).
+      network).
     """
     rng = as_generator(rng)
     conv = Conv(X_dim, n_filter=16, h_filter=5, w_filter=5, stride=1, padding=2, dtype=dtype, rng=rng)

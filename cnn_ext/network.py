@@ -89,7 +89,7 @@ class NeuralNet(Exchange):
 
     @property
     def params(self) -> list[list[Array]]:
-        """The parameters of each layer, first layer first: the lists themselves."""
+        """The parameters of each layer, first layer first; the lists themselves."""
         return [layer.params for layer in self.layers]
 
     @property

@@ -119,7 +119,7 @@ class Recipe:
 
     @property
     def penalty(self) -> float:
-        """Strength of the L2 penalty in the loss: none with AdamW, which does it itself."""
+        """Strength of the L2 penalty in the loss; none with AdamW, which does it itself."""
         return 0.0 if self.optimizer == "adamw" else self.l2
 
     def config(self) -> dict[str, Any]:

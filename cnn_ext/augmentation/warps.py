@@ -40,7 +40,7 @@ class RandomAffine(Transform):
     References
     ----------
     Simard, Steinkraus, Platt: Best practices for convolutional neural networks applied to visual document analysis.
-    ICDAR 2003.
+      ICDAR 2003.
     """
 
     rotation: float = 0.0
@@ -88,7 +88,7 @@ class ElasticDistortion(Transform):
     References
     ----------
     Simard, Steinkraus, Platt: Best practices for convolutional neural networks applied to visual document analysis.
-    ICDAR 2003.
+      ICDAR 2003.
     """
 
     alpha: float

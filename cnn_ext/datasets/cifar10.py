@@ -32,14 +32,12 @@ def load_cifar10(
     one_hot: bool = False,
     validation: bool = False,
 ) -> tuple[tuple[Array, Array], ...]:
-    """Load CIFAR-10.
+    """Load CIFAR-10. All other parameters and the errors are those of `load_mnist`.
 
     Parameters
     ----------
     path : path
         The folder `cifar-10-batches-py`, the folder it lies in, or the archive `cifar-10-python.tar.gz`.
-
-    All other parameters and the errors are those of `load_mnist`.
 
     Returns
     -------

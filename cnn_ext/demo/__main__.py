@@ -18,16 +18,7 @@ from .server import DemoServer
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cnn_ext.demo",
-        description="Draw a digit in the browser, and see what a network makes of it. Ctrl-C ends it.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--model", default="mnist-best", metavar="MODEL", help="a file, or a network of the package (mnist-best)"
-    )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="on 127.0.0.1 (any that is free)")
-    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    parser = make_parser()
     args = parser.parse_args(argv)
     if not 0 <= args.port <= 65535:
         parser.error(f"argument --port: an int in [0, 65535] expected, got {args.port}")
@@ -39,6 +30,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cnn_ext.demo",
+        description="Draw a digit in the browser, and see what a network makes of it. Ctrl-C ends it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--model", default="mnist-best", metavar="MODEL", help="a file, or a network of the package (mnist-best)"
+    )
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="on 127.0.0.1 (any that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    return parser
 
 
 def serve(model: str, port: int, open_browser: bool) -> None:

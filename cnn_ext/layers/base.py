@@ -38,7 +38,7 @@ class Layer(ABC):
     config_names: ClassVar[tuple[str, ...]] = ()
     """The constructor's arguments that define the layer, each kept in the attribute of that name."""
     kept_names: ClassVar[tuple[str, ...]] = ()
-    """The attributes in which `forward` keeps what only `backward` needs: copies and pickles have None in them."""
+    """The attributes in which `forward` keeps what only `backward` needs; copies and pickles have None in them."""
 
     input_shape: Shape | None = None
 

@@ -37,7 +37,7 @@ class Dropout(Layer):
     References
     ----------
     Srivastava et al.: Dropout: a simple way to prevent neural networks from overfitting. JMLR 15, 2014
-    (with the scale moved from inference to training).
+      (with the scale moved from inference to training).
     Tompson et al.: Efficient object localization using convolutional networks. CVPR 2015 (per channel).
     """
 

@@ -50,7 +50,7 @@ class BatchNorm(Layer):
     References
     ----------
     Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing internal covariate
-    shift. ICML 2015.
+      shift. ICML 2015.
     """
 
     param_names: ClassVar[tuple[str, ...]] = ("gamma", "beta")
