@@ -133,6 +133,19 @@ def as_array(name: str, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
         raise DTypeError(f"{name} must be an array that NumPy can view, got {type(x).__name__}: {error}") from error
 
 
+def as_contiguous(
+    array: np.ndarray[Any, np.dtype[Any]], dtype: np.dtype[Any] | None = None
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return an array as the compiled code takes it: C-contiguous, aligned, of `dtype` or native in its own.
+
+    NumPy's own function leaves open whether the array is aligned.
+    """
+    if dtype is None and not array.dtype.isnative:
+        dtype = array.dtype.newbyteorder("=")
+    array = np.ascontiguousarray(array, dtype)
+    return array if array.flags.aligned else array.copy()
+
+
 def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
     """Return `x` if it is a plain float32 or float64 ndarray of `ndim` axes (of any layout and byte order)."""
     if not isinstance(x, np.ndarray):

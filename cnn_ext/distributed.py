@@ -111,7 +111,7 @@ class DataParallel:
         if shape is None or len(shape) != 1:
             raise DTypeError(f"the last layer ({type(net.layers[-1]).__name__}) does not tell how many scores it gives")
         self._n_classes = shape[0]
-        arrays, drawing = list(arrays_of(net.layers)), [layer for layer in net.layers if type(layer) is Dropout]
+        arrays, drawing = list(arrays_of(net.layers)), drawing_layers(net)
         first, generators = self._comm.bcast((arrays, [layer.rng for layer in drawing]))
         shapes, wanted = ([(a.shape, a.dtype) for a in of] for of in (arrays, first))
         if shapes != wanted or len(drawing) != len(generators):
@@ -162,7 +162,7 @@ class _Chunks:
         self._params = [param for layer in net.layers for param in layer.params]
         self._before = [array.copy() for array in self._statistics()]
         self.length = sum(array.size for array in (*self._params, *self._before)) + 1
-        self._drawing = [layer for layer in net.layers if type(layer) is Dropout]
+        self._drawing = drawing_layers(net)
         self._seeds = [int(layer.rng.integers(2**63)) for layer in self._drawing]
         self._weights = [self._weight(bounds[i], bounds[i + 1]) for i in range(len(bounds) - 1)]
         self._total_weight = sum(self._weights)
@@ -221,6 +221,11 @@ class _Chunks:
         for statistic, mean in zip(self._statistics(), rest, strict=True):
             statistic[...] = mean
         return float(total[-1]), grads[::-1]
+
+
+def drawing_layers(net: NeuralNet) -> list[Dropout]:
+    """Return the layers that draw random numbers in training."""
+    return [layer for layer in net.layers if type(layer) is Dropout]
 
 
 def chunk_bounds(n_images: int, chunk_size: int) -> list[int]:

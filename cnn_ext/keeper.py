@@ -65,7 +65,8 @@ class Keeper:
         now = json.loads(json.dumps(settings, default=lambda value: type(value).__qualname__))
         if self._parallel is not None:
             # Other versions and instruction sets may round in other ways.
-            here = {name: value for name, value in describe_machine().items() if name in ("cnn_ext", "instruction_set")}
+            machine = describe_machine()
+            here = {name: machine[name] for name in ("cnn_ext", "instruction_set")}
             steps = {"optimizer_steps": self._state.run.optimizer.steps}
             _check_alike(self._parallel.gather({**now, **here, **steps}))
         if self._checkpoint is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_array
+from ._checks import as_contiguous, check_array
 from ._compiled import INSTRUCTION_SET, _im2col, _pooling, _warp
 from ._resampling import check_fill, check_flow, check_images, check_matrix, gaussian_weights
 from ._windows import (
@@ -88,7 +88,7 @@ def im2col(x: Array, h_filter: int, w_filter: int, padding: int, stride: int) ->
     """
     x = check_array("x", x, 4)
     windows = check_windows(x.shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
-    x = _plain(x)
+    x = as_contiguous(x)
     columns = np.empty(windows.columns_shape, x.dtype)
     _im2col.im2col(x.reshape(-1), np.empty(x.size, x.dtype), columns.reshape(-1), windows)
     return columns
@@ -121,7 +121,7 @@ def col2im(
     cols = check_array("cols", cols, 2)
     windows = check_windows(x_shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
     check_columns(cols.shape, windows)
-    cols = _plain(cols)
+    cols = as_contiguous(cols)
     dx = np.empty(windows.x_shape, cols.dtype)
     _im2col.col2im(cols.reshape(-1), np.empty(dx.size, cols.dtype), dx.reshape(-1), windows)
     return dx
@@ -161,7 +161,7 @@ def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> A
     windows = check_convolution(x, w, padding, stride)
     check_biases(b, w)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="))
-    return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
+    return engine.forward(as_contiguous(x), as_contiguous(w), as_contiguous(b), training=False)
 
 
 def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) -> tuple[Array, Array, Array]:
@@ -232,7 +232,7 @@ def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array
     windows = check_winograd(x, w, padding)
     check_biases(b, w)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=winograd_tile(windows))
-    return engine.forward(_plain(x), _plain(w), _plain(b), training=False)
+    return engine.forward(as_contiguous(x), as_contiguous(w), as_contiguous(b), training=False)
 
 
 def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> tuple[Array, Array, Array]:
@@ -264,9 +264,9 @@ def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> t
 def _convolve_back(dout: Array, x: Array, w: Array, windows: Windows, tile: int) -> tuple[Array, Array, Array]:
     check_convolved_gradient(dout, w, windows)
     engine = ConvEngine(windows, len(w), w.dtype.newbyteorder("="), tile=tile)
-    w = _plain(w)
-    engine.pad(_plain(x))
-    return engine.backward(_plain(dout), w)
+    w = as_contiguous(w)
+    engine.pad(as_contiguous(x))
+    return engine.backward(as_contiguous(dout), w)
 
 
 def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
@@ -295,7 +295,7 @@ def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
     """
     x = check_array("x", x, 4)
     windows = check_windows(x.shape, {"size": size}, 0, stride)
-    x = _plain(x)
+    x = as_contiguous(x)
     out, argmax = np.empty(windows.out_shape, x.dtype), np.empty(windows.out_shape, np.intp)
     _pooling.maxpool_forward(x.reshape(-1), out.reshape(-1), argmax.reshape(-1), windows)
     return out, argmax
@@ -330,9 +330,9 @@ def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, i
     dout = check_array("dout", dout, 4)
     windows = check_windows(x_shape, {"size": size}, 0, stride)
     places = check_argmax(argmax, dout.shape, windows)
-    dout = _plain(dout)
+    dout = as_contiguous(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
-    _pooling.maxpool_backward(dout.reshape(-1), _plain(places).reshape(-1), dx.reshape(-1), windows)
+    _pooling.maxpool_backward(dout.reshape(-1), as_contiguous(places).reshape(-1), dx.reshape(-1), windows)
     return dx
 
 
@@ -363,7 +363,7 @@ def avgpool_forward(x: Array, size: int | tuple[int, int], stride: int) -> Array
     """
     x = check_array("x", x, 4)
     windows = check_windows(x.shape, window_sides(size), 0, stride)
-    x = _plain(x)
+    x = as_contiguous(x)
     out = np.empty(windows.out_shape, x.dtype)
     _pooling.avgpool_forward(x.reshape(-1), out.reshape(-1), windows)
     return out
@@ -396,7 +396,7 @@ def avgpool_backward(
     dout = check_array("dout", dout, 4)
     windows = check_windows(x_shape, window_sides(size), 0, stride)
     check_gradient(dout.shape, windows)
-    dout = _plain(dout)
+    dout = as_contiguous(dout)
     dx = np.empty(windows.x_shape, dout.dtype)
     _pooling.avgpool_backward(dout.reshape(-1), dx.reshape(-1), windows)
     return dx
@@ -463,10 +463,10 @@ def warp_flow(x: Array, flow: Array, fill: float = 0.0) -> Array:
 
 
 def _warp_images(x: Array, places: Array, fill: float, is_flow: bool) -> Array:
-    x = _plain(x)
+    x = as_contiguous(x)
     out, border = np.empty_like(x), _warp.BORDER
     padded = np.empty(min(len(x), 1) * x.shape[1] * (x.shape[2] + border) * (x.shape[3] + border), x.dtype)
-    _warp.warp(x.reshape(-1), _plain(places).reshape(-1), fill, padded, out.reshape(-1), x.shape, is_flow)
+    _warp.warp(x.reshape(-1), as_contiguous(places).reshape(-1), fill, padded, out.reshape(-1), x.shape, is_flow)
     return out
 
 
@@ -492,13 +492,8 @@ def gaussian_blur(x: Array, sigma: float) -> Array:
     """
     x = check_images("x", x)
     weights = gaussian_weights(sigma, x.dtype)
-    x = _plain(x)
+    x = as_contiguous(x)
     out, (height, width), radius = np.empty_like(x), x.shape[2:], len(weights) - 1
     scratch = np.empty((height + 2 * radius + 1) * width + 2 * radius, x.dtype)
     _warp.blur(x.reshape(-1), weights, scratch, out.reshape(-1), height, width)
     return out
-
-
-def _plain(x: Array) -> Array:
-    """Return `x` itself if it is C-contiguous, aligned and of native byte order, else such a copy."""
-    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])

@@ -20,9 +20,9 @@ from cnn_ext import (
     Tanh,
     reference,
 )
+from cnn_ext._checks import as_contiguous
 from cnn_ext.datasets.scaled_images import ScaledImages
 from cnn_ext.layers import LAYER_TYPES
-from cnn_ext.layers.base import as_contiguous
 
 MAKE = {
     "BatchNorm": lambda: BatchNorm((2, 4, 6)),

@@ -207,9 +207,3 @@ def as_float_array(name: str, X: Any, dtype: np.dtype[Any] | None = None) -> Arr
     if native not in FLOAT_DTYPES:
         raise DTypeError(f"{name} must be float32 or float64, got {array.dtype}")
     return array.astype(dtype or native, copy=False)
-
-
-def as_contiguous(array: Array, dtype: np.dtype[Any] | None = None) -> Array:
-    """Return an array as the compiled code takes it: C-contiguous, and aligned, which NumPy's function leaves open."""
-    array = np.ascontiguousarray(array, dtype)
-    return array if array.flags.aligned else array.copy()

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._checks import check_float_dtype, check_int
+from .._checks import as_contiguous, check_float_dtype, check_int
 from ..engine import dense_backward, dense_forward
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from .base import Array, ArrayOf, Layer, Shape, as_contiguous, as_float_array
+from .base import Array, ArrayOf, Layer, Shape, as_float_array
 
 
 class FullyConnected(Layer):
