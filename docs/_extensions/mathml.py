@@ -1,16 +1,16 @@
 """Formulas as MathML, which browsers show by themselves: nothing is loaded from elsewhere, and pages work offline."""
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 
 
 def in_line(self, node):
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def as_block(self, node):
-    self.body.append(tex2mathml(node.astext(), as_block=True))
+    self.body.append(convert(node.astext(), display="block"))
     raise nodes.SkipNode
 
 
