@@ -9,11 +9,6 @@ import json
 import statistics
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 LOGS = Path(__file__).parent / "logs" / "series"
 PICTURE = Path(__file__).parents[1] / "docs" / "series-curves.png"
 
@@ -32,6 +27,11 @@ def read(name: str) -> list[list[dict]]:
 
 
 def main() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, label, colour in RUNS:
         finals = []

@@ -1,6 +1,8 @@
-"""Print the tables of docs/performance.md, the first of them the README's, from the logs.
+"""Print from the logs the tables of docs/performance.md, the first of them the README's, and what both say in words.
 
-python -m benchmarks.tables
+    python -m benchmarks.tables
+
+tests/test_figures.py holds the pages to it.
 """
 
 from __future__ import annotations
@@ -10,23 +12,24 @@ from pathlib import Path
 from typing import Any
 
 LOGS = Path(__file__).with_name("logs")
+LATE = (50, 2, "under way")
+"""Batch, threads and state of the step that sentences tell of."""
 
 
 def records(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (LOGS / f"{name}.json").read_text().splitlines()]
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    for row in (header, ("---",) * len(header), *rows):
-        print("| " + " | ".join(row) + " |")
-    print()
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
+    return "".join("| " + " | ".join(row) + " |\n" for row in (header, ("---",) * len(header), *rows))
 
 
 def fastest(ms: dict[str, float]) -> float:
     return min(value for name, value in ms.items() if name != "cnn_ext")
 
 
-def steps() -> None:
+def steps() -> str:
     both: dict[tuple[int, int], dict[str, Any]] = {}
     for record in records("torch_step"):
         both.setdefault((record["batch"], record["threads"]), {})[record["state"]] = record
@@ -36,10 +39,12 @@ def steps() -> None:
         ours, theirs = late["ms"]["cnn_ext"], fastest(late["ms"])
         label = f"batch {batch}, {threads} thread{'s' * (threads > 1)}"
         rows.append((label, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{late['ratio']:.2f}", f"{early['ratio']:.2f}"))
-    table(("the series' network, a training step", "cnn_ext", "PyTorch", "ratio", "ratio in the first steps"), rows)
+    return table(
+        ("the series' network, a training step", "cnn_ext", "PyTorch", "ratio", "ratio in the first steps"), rows
+    )
 
 
-def others() -> None:
+def others() -> str:
     rows = []
     (series,) = records("series_step")
     times = f"{series['ms']['cnn_ext']:.2f} ms", f"{series['ms']['series']:.0f} ms"
@@ -56,38 +61,60 @@ def others() -> None:
         digits = 3 if batch == 1 else 2
         times = f"{ms['cnn_ext']:.{digits}f} ms", f"{fastest(ms):.{digits}f} ms"
         rows.append((f"inference, {batch} image{'s' * (batch > 1)}", *times, f"{record['ratio']:.2f}"))
-    table(("", "cnn_ext", "other", "ratio"), rows)
+    return table(("", "cnn_ext", "other", "ratio"), rows)
 
 
 def _pair(ours: float, theirs: float) -> tuple[str, str, str]:
     return f"{ours:.2f} ms", f"{theirs:.1f} ms", f"{theirs / ours:.1f}"
 
 
-def panel() -> None:
+def panel() -> str:
     (record,) = records("panel")
     rows = []
     for name, network in record["networks"].items():
         ms = network["ms"]
         rows.append((name, f"{ms['cnn_ext']:.2f} ms", f"{fastest(ms):.2f} ms", f"{network['ratio']:.2f}"))
     rows.append(("geometric mean", "", "", f"{record['geometric_mean']:.2f}"))
-    table(("network", "cnn_ext", "PyTorch", "ratio"), rows)
+    return table(("network", "cnn_ext", "PyTorch", "ratio"), rows)
 
 
-def bounds() -> None:
-    (record,) = records("roofline")
-    print(f"one thread: {record['peak'] / 1e9:.0f} GFLOP/s, copy {record['bandwidth'] / 1e9:.0f} GB/s")
-    for kernel in record["kernels"]:
-        own = kernel.get("share_of_peak_by_own_products")
-        print(f"{kernel['name']:36} {kernel['share_of_peak']:5.0%} of peak" + (f", own {own:.0%}" if own else ""))
-    for record in records("threads"):
-        print(f"2 threads over 1, batch {record['batch']}: {record['ratio']:.2f}")
+def in_words() -> dict[str, list[str]]:
+    """Return what README.md and docs/performance.md say of the logs in sentences."""
+    ratios = {name: network["ratio"] for name, network in records("panel")[0]["networks"].items()}
+    frameworks = records("frameworks")[0]["ms"]
+    jax, keras = (frameworks[name] / frameworks["cnn_ext"] for name in ("JAX", "Keras/TensorFlow"))
+    readme = [
+        f"Against JAX a step is {jax:.1f} times as fast, against Keras/TensorFlow {keras:.1f} times, against the "
+        f"series' own code {records('series_step')[0]['ratio']:.1f} times; on twelve other networks "
+        f"{records('panel')[0]['geometric_mean']:.2f} times as fast as PyTorch's, as a geometric mean, at the least "
+        f"{min(ratios.values()):.1f} times."
+    ]
+    (roofline,) = records("roofline")
+    of_peak = {kernel["name"]: f"{kernel['share_of_peak']:.0%}".replace("%", " %") for kernel in roofline["kernels"]}
+    threads = {record["batch"]: record["ratio"] for record in records("threads")}
     (hazards,), (footprint,) = records("hazards"), records("footprint")
-    print(f"two processes {hazards['two_processes']:.2f}, denormals {hazards['denormals']:.2f}")
-    print({name: round(footprint[name], 2) for name in ("memory_mb", "beyond_data_mb", "import_ms", "wheel_mb")})
+    late = next(r["ms"] for r in records("torch_step") if (r["batch"], r["threads"], r["state"]) == LATE)
+    performance = [
+        f"PyTorch's step compiled takes {min(ms for name, ms in late.items() if 'compiled' in name):.1f} ms where its "
+        f"eager one takes {fastest(late):.1f} ms (batch 50, 2 threads).",
+        f"One thread reaches {roofline['peak'] / 1e9:.0f} GFLOP/s of multiply-adds.",
+        f"layer 2 runs at {of_peak['layer 2 forward, fused']} of that forward (computed directly at "
+        f"{of_peak['layer 2 forward, fused, directly']}), its way back at "
+        f"{of_peak['layer 2 backward without pooling']} without pooling.",
+        f"runs at {of_peak['layer 2 backward, 71% alive']} in the first steps (71 % alive) and "
+        f"{of_peak['layer 2 backward, 23% alive']} under way (23 % alive)",
+        f"the whole step at {of_peak['whole step, under way']}.",
+        f"Two threads over one: {threads[50]:.2f} at batch 50, {threads[256]:.2f} at batch 256.",
+        f"take {hazards['two_processes']:.2f} times as long a step; a convolution of denormal numbers takes "
+        f"{hazards['denormals']:.2f} times as long as one of ordinary numbers.",
+        f"needs {footprint['memory_mb']:.0f} MB, {footprint['beyond_data_mb']:.0f} MB beyond a process that holds the "
+        f"data set; `import cnn_ext` takes {footprint['import_ms']:.0f} ms beyond NumPy's; the wheel is "
+        f"{footprint['wheel_mb']:.2f} MB without MNIST",
+    ]
+    return {"README.md": readme, "docs/performance.md": performance}
 
 
 if __name__ == "__main__":
-    steps()
-    others()
-    panel()
-    bounds()
+    print(steps(), others(), panel(), sep="\n")
+    for page, sentences in in_words().items():
+        print(f"{page}:", *sentences, sep="\n  ")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._types import Array
 from .errors import DTypeError, ShapeError
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -115,7 +116,7 @@ def check_countable(name: str, shape: tuple[int, ...]) -> None:
         raise ShapeError(f"{name} {shape} makes more numbers than can be counted")
 
 
-def as_array(name: str, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def as_array(name: str, x: Any) -> Array:
     """Return what NumPy can view as an array: arrays and their like, buffers, lists, and DLPack on the CPU.
 
     Ragged lists are a ShapeError; masked arrays, whose mask would be lost, and what cannot be viewed a DTypeError.
@@ -133,9 +134,7 @@ def as_array(name: str, x: Any) -> np.ndarray[Any, np.dtype[Any]]:
         raise DTypeError(f"{name} must be an array that NumPy can view, got {type(x).__name__}: {error}") from error
 
 
-def as_contiguous(
-    array: np.ndarray[Any, np.dtype[Any]], dtype: np.dtype[Any] | None = None
-) -> np.ndarray[Any, np.dtype[Any]]:
+def as_contiguous(array: Array, dtype: np.dtype[Any] | None = None) -> Array:
     """Return an array as the compiled code takes it: C-contiguous, aligned, of `dtype` or native in its own.
 
     NumPy's own function leaves open whether the array is aligned.
@@ -146,7 +145,7 @@ def as_contiguous(
     return array if array.flags.aligned else array.copy()
 
 
-def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
+def check_array(name: str, x: Any, ndim: int | None = None) -> Array:
     """Return `x` if it is a plain float32 or float64 ndarray of `ndim` axes (of any layout and byte order)."""
     if not isinstance(x, np.ndarray):
         raise DTypeError(f"{name} must be a numpy.ndarray, got {type(x).__name__}")
@@ -160,9 +159,9 @@ def check_array(name: str, x: Any, ndim: int | None = None) -> np.ndarray[Any, n
     return x.view(np.ndarray)  # not a subclass: a matrix stays 2-D however it is reshaped
 
 
-def check_apart(names: Iterable[str], arrays: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> None:
+def check_apart(names: Iterable[str], arrays: Iterable[Array]) -> None:
     """Raise ValueError if two of the arrays, which are called by these names, share memory."""
-    seen: list[tuple[str, np.ndarray[Any, np.dtype[Any]]]] = []
+    seen: list[tuple[str, Array]] = []
     for name, array in zip(names, arrays, strict=True):
         for other_name, other in seen:
             if np.may_share_memory(array, other) and np.shares_memory(array, other):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._extras import missing_extra
-from .layers.base import Array
+from ._types import Array
 
 INK = "#010203"
 """A colour that nothing else has; in the page it becomes the colour of its text."""

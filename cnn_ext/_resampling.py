@@ -9,9 +9,8 @@ import numpy as np
 
 from ._checks import check_array, check_real
 from ._compiled import _warp
+from ._types import Array
 from .errors import DTypeError, ShapeError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def check_images(name: str, x: Any) -> Array:

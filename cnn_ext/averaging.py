@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._checks import check_real
+from ._types import Array
 from .errors import DTypeError
-from .layers.base import Array, arrays_of
+from .layers.base import arrays_of
 from .passes import lerp
 
 if TYPE_CHECKING:

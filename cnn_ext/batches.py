@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ._checks import as_array, check_bool, check_int
+from ._types import Array
 from .errors import ShapeError
 from .initializers import RngLike, as_generator
-from .layers.base import Array
 
 
 class Minibatches(Sequence[tuple[Array, ...]]):

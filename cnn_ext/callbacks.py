@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ._checks import check_bool, check_int, check_real
+from ._types import Array
 from .errors import DTypeError
-from .layers.base import Array, arrays_of
+from .layers.base import arrays_of
 
 if TYPE_CHECKING:
     from .distributed import DataParallel

@@ -15,8 +15,8 @@ from typing import Any
 
 from ._checks import check_bool, check_int, check_real
 from ._files import check_writable, make_folder, remove_stale
+from ._types import Array
 from .errors import CheckpointCorruptError, CheckpointMismatchError, DTypeError
-from .layers.base import Array
 from .model_file import ModelFile, read_model, write_model
 from .saving import check_notes
 

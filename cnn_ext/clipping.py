@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._checks import as_list, check_apart, check_array, check_real
-from .layers.base import Array
+from ._types import Array
 from .passes import sum_of_squares
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_array
+from ._types import Array
 from .errors import NonFiniteError, ShapeError
 from .images import Pixels, pillow
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Grey = np.ndarray[Any, np.dtype[np.float32]]
 
 SIDE, BOX = 28, 20

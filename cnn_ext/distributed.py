@@ -15,9 +15,10 @@ import numpy as np
 
 from ._checks import check_int
 from ._extras import missing_extra
+from ._types import Array
 from .errors import DTypeError, ShapeError
 from .layers import BatchNorm, Dropout
-from .layers.base import Array, arrays_of
+from .layers.base import arrays_of
 from .threads import allowed_cpus, usable_cpus
 
 if TYPE_CHECKING:

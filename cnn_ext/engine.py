@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ._compiled import _conv, _matmul, _norm
+from ._types import Array
 from ._windows import TILE_RESULTS, Windows, winograd_tile
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Buffers:

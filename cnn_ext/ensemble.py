@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ._checks import as_list, check_instance
+from ._types import Array
 from .batches import as_indexable
 from .errors import DTypeError, NonFiniteError, ShapeError
-from .layers.base import Array
 from .loss import accuracy, check_labels
 from .network import INFERENCE_CHUNK, NeuralNet
 from .passes import all_finite

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ._extras import missing_extra
+from ._types import Array, Shape
 from .callbacks import Callback
 from .estimator_data import as_network_input, as_rows, check_same_images, shape_of_images
-from .layers.base import Array, Shape
 from .loss import CrossEntropy, softmax
 from .network import NeuralNet
 from .optimizers import Optimizer

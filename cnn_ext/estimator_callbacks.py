@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ._types import Array
 from .callbacks import Callback, Run
-from .layers.base import Array
 
 
 class ValidationAccuracy(Callback):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_int
+from ._types import Array, Shape
 from .datasets.scaled_images import ScaledImages
-from .layers.base import Array, Shape
 
 
 def as_rows(X: Any) -> tuple[Any, Shape | None]:

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 
+from ._types import Array
 from .callbacks import EarlyStopping
-from .layers.base import Array
 from .models import MODELS, make_dense_net
 from .network import NeuralNet
 from .optimizers import SGD, Optimizer

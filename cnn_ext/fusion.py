@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import Any
 
 from ._checks import as_contiguous
+from ._types import Array
 from .engine import ConvEngine, NormEngine
 from .layers import BatchNorm, Conv, Maxpool, ReLU
-from .layers.base import Array
 
 LARGEST_POOL = 15  # the place of a winner is kept in one byte
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ._checks import check_countable
+from ._types import Array
 from .errors import DTypeError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def as_generator(rng: RngLike) -> Generator:
     return default_rng(rng)
 
 
-def he_normal(shape: tuple[int, ...], fan_in: int, dtype: Any, rng: RngLike) -> np.ndarray[Any, np.dtype[Any]]:
+def he_normal(shape: tuple[int, ...], fan_in: int, dtype: Any, rng: RngLike) -> Array:
     """Draw weights from a normal distribution of variance 2 / `fan_in`, for layers followed by a ReLU.
 
     Parameters

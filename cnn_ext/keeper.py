@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ._machine import describe_machine
+from ._types import Array
 from .checkpoint import LOGGER, Checkpoint
 from .errors import CheckpointError, CheckpointMismatchError
 from .interruption import BrokenOff, Interruption
-from .layers.base import Array
 from .run_settings import differences
 from .run_state import RunState
 

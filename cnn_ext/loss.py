@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._checks import as_array, check_real
+from ._types import Array
 from .errors import DTypeError, NonFiniteError, ShapeError
-from .layers.base import Array, as_float_array
+from .layers.base import as_float_array
 from .passes import all_finite
 
 LossFunction: TypeAlias = Callable[[Array, Array], tuple[float, Array]]

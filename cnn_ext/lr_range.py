@@ -11,10 +11,10 @@ import numpy as np
 
 from ._checks import check_instance, check_int, check_real
 from ._extras import missing_extra
+from ._types import Array
 from .callbacks import Callback, Run
 from .errors import NonFiniteError
 from .initializers import RngLike
-from .layers.base import Array
 from .network import NeuralNet
 from .optimizers import Optimizer
 from .training import fit

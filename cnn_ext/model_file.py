@@ -20,9 +20,9 @@ import numpy as np
 
 from ._checks import check_array
 from ._files import open_without_waiting, path_name, write_atomically
+from ._types import Array
 from ._version import __version__
 from .errors import CheckpointCorruptError, CheckpointError, DTypeError, shown
-from .layers.base import Array
 
 FORMAT_VERSION = 1
 DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype("<f2"): "F16", np.dtype("<f4"): "F32", np.dtype("<f8"): "F64"}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import as_list, check_parallel
+from ._types import Array, Shape
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
 from .exchange import Exchange
 from .fusion import Block, find_blocks
 from .layers import Conv, FullyConnected, Standardize
-from .layers.base import Array, NumberIn, Shape, as_float_array, buffers_kept, check_layer, named_arrays
+from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, named_arrays
 from .loss import LossFunction, SoftmaxLoss, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ._checks import as_list, check_apart, check_array, check_bool, check_real
+from ._types import Array
 from .errors import NonFiniteError, ShapeError
-from .layers.base import Array, NumberIn
+from .layers.base import NumberIn
 from .passes import adam_step, all_finite, momentum_step
 
 

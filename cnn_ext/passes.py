@@ -7,13 +7,11 @@ its arguments: that is done by who calls.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from ._compiled import _update
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from ._types import Array
 
 
 def all_finite(x: Array) -> bool:

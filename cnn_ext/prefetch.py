@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ._checks import check_int
+from ._types import Array
 from .errors import DTypeError, ShapeError
 from .initializers import as_generator
-from .layers.base import Array
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import schedules
 from ._checks import as_array, check_bool, check_choice, check_instance, check_int, check_real
+from ._types import Array
 from .augmentation import Compose, RandomAffine, Transform
 from .batches import as_indexable
 from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .initializers import RngLike, as_generator
 from .layers import Layer, Standardize
-from .layers.base import Array
 from .loss import CrossEntropy
 from .models import MODELS
 from .network import NeuralNet

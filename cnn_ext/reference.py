@@ -6,12 +6,11 @@ are not used in training.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ._checks import check_array
 from ._resampling import check_fill, check_flow, check_images, check_matrix, gaussian_weights
+from ._types import Array
 from ._windows import (
     TILE_RESULTS,
     Windows,
@@ -25,8 +24,6 @@ from ._windows import (
     check_winograd,
     window_sides,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def im2col(x: Array, h_filter: int, w_filter: int, padding: int, stride: int) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import as_list, check_real
-from .layers.base import Array
+from ._types import Array
 from .passes import add_scaled, sum_of_squares
 
 Gradients = Sequence[Sequence[Array]]

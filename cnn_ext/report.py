@@ -20,9 +20,9 @@ from ._class_names import class_names
 from ._files import write_atomically
 from ._machine import describe_machine
 from ._report_pictures import check_matplotlib
+from ._types import Array
 from .batches import as_indexable
 from .errors import DTypeError, ShapeError
-from .layers.base import Array
 from .loss import check_labels
 from .network import NeuralNet
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ._types import Array
 from .augmentation import Transform
 from .callbacks import Run
 from .datasets.scaled_images import ScaledImages
 from .initializers import RngLike, as_generator
-from .layers.base import Array
 from .saving import architecture_of
 from .schedules import Schedule
 

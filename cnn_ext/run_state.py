@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import check_bool, check_int, check_real
+from ._types import Array
 from .averaging import WeightAverage
 from .callbacks import Callback, Run
 from .errors import CheckpointMismatchError, NonFiniteError
-from .layers.base import Array, named_arrays
+from .layers.base import named_arrays
 from .passes import all_finite
 
 if TYPE_CHECKING:

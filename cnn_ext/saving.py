@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._checks import FLOAT_DTYPES, check_real
+from ._types import Array, Shape
 from .errors import CheckpointMismatchError, DTypeError, shown
 from .layers import LAYER_TYPES, Layer, check_own
-from .layers.base import Array, Shape
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import check_storage_dtype, parse_json, read_model, write_model
 

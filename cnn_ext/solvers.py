@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from ._checks import check_bool
+from ._types import Array
 from .callbacks import Callback, PrintEpochs, TrainingAccuracy
 from .initializers import RngLike
-from .layers.base import Array
 from .network import NeuralNet
 from .optimizers import SGD, AdaGrad, Adam, Optimizer, RMSProp
 from .training import fit

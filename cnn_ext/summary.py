@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .layers.base import Shape
+from ._types import Shape
 
 N_LEFT = 2
 """Columns that stand to the left; those after them are numbers."""

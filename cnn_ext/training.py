@@ -15,6 +15,7 @@ import numpy as np
 
 from ._checks import as_array, check_int, check_real
 from ._run_checks import check_data, check_run
+from ._types import Array
 from .augmentation import Transform
 from .averaging import WeightAverage
 from .batches import Minibatches, as_indexable, get_minibatches
@@ -25,7 +26,7 @@ from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
 from .keeper import Keeper
 from .layers import BatchNorm
-from .layers.base import Array, buffers_kept
+from .layers.base import buffers_kept
 from .network import NeuralNet
 from .optimizers import Optimizer
 from .prefetch import prefetched

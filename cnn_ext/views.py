@@ -8,8 +8,8 @@ import numpy as np
 
 from ._checks import check_bool, check_real
 from ._resampling import check_images, inverse_affine
+from ._types import Array
 from .kernels import warp_affine
-from .layers.base import Array
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def main() -> None:
             command = ("-m", "benchmarks.accuracy.ablation", "--row", row, "--seed", str(seed), *same)
             tasks.append(Task(command, log_of(row, seed), recipe))
     run_missing(tasks, args.jobs)
-    print_table()
+    print(ablation_table())
 
 
 def recipes_of(epochs: int, train_size: int) -> dict[str, Recipe]:
@@ -99,7 +99,8 @@ def logs_of_rows() -> dict[str, dict[int, Log]]:
     return {row: by_seed for row, by_seed in logs.items() if by_seed}
 
 
-def print_table() -> None:
+def ablation_table() -> str:
+    """Return the table of docs/recipes.md."""
     rows, before = [], None
     for row, logs in logs_of_rows().items():
         accuracies = [log.accuracy for log in logs.values()]
@@ -107,7 +108,7 @@ def print_table() -> None:
         gain = "" if before is None else f"{mean - before:+.2f}"
         before = mean
         rows.append((CHANGES[row][0], f"{mean:.2f} %", f"{min(accuracies):.2f} to {max(accuracies):.2f}", gain))
-    table(("", "test accuracy, mean of 3 seeds", "range", "gain over the row before"), rows)
+    return table(("", "test accuracy, mean of 3 seeds", "range", "gain over the row before"), rows)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def print_table() -> None:
         accuracies = [log.accuracy for log in read_all(name, FOLDER).values()]
         mean = f"{statistics.mean(accuracies):.2f} %" if accuracies else ""
         rows.append((name, f"{parameters(name):,}", str(len(accuracies)), mean))
-    table(("candidate", "parameters", "seeds", "validation accuracy, mean"), rows)
+    print(table(("candidate", "parameters", "seeds", "validation accuracy, mean"), rows))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 
+from benchmarks import series_runs
 from benchmarks.accuracy import compare, smallest
 from benchmarks.accuracy._logs import LOGS, Log, read_all
 from benchmarks.accuracy.runs import RUNS, Run
 from benchmarks.tables import table
 
-HEADER = ("", "epochs", "seeds", "test accuracy, mean", "range", "seconds of a process, median")
+HEADER = ("`python -m cnn_ext.train_mnist`", "epochs", "seeds", "mean", "range", "seconds")
 ENSEMBLE_MEAN, ENSEMBLE_AIM = 99.75, 99.80
 RATIOS = {"--recipe fast": 2.0, "--recipe best": 1.2}
 
@@ -22,7 +23,7 @@ RATIOS = {"--recipe fast": 2.0, "--recipe best": 1.2}
 def main() -> None:
     runs = [*RUNS.values(), smallest.RUN]
     logs = {run.name: read_all(run.name) for run in runs}
-    table(HEADER, [row_of(run, logs[run.name]) for run in runs if logs[run.name]])
+    print(accuracy_table(), *in_words(), sep="\n")
     for run in runs:
         print("\n".join(verdicts(run, logs[run.name])))
     for path in sorted(LOGS.glob("ensemble*.json")):
@@ -38,12 +39,36 @@ def main() -> None:
             print(verdict(name, record["epochs_ratio"], wanted), "/", f"{record['process_ratio']:.2f}")
 
 
+def accuracy_table() -> str:
+    """Return the README's table."""
+    return table(HEADER, [row_of(run, logs) for run in RUNS.values() if (logs := read_all(run.name))])
+
+
+def in_words() -> list[str]:
+    """Return what the README says of the logs in sentences."""
+    constant, plain = (f"{100 * series_runs.read(name)[0][-1]['test_accuracy']:.2f} %" for name in ("constant", "sgd"))
+    compared = {record["flags"]: record for record in map(json.loads, compare.FIGURES.read_text().splitlines())}
+    fast, best = compared["--recipe fast"], compared["--recipe best --epochs 1"]
+    rounds = [len(record["seconds"]["cnn_ext"]) for record in (fast, best)]
+    return [
+        f"At the series' constant rate the recipe `series` ends at {constant}, without momentum as well at {plain} "
+        "(seed 0)",
+        f"In PyTorch, the same network, images and steps, `fast` takes {fast['epochs_ratio']:.1f} times as long an "
+        f"epoch and {fast['process_ratio']:.1f} times as long a process (medians of {rounds[0]}), and ends at "
+        f"{statistics.mean(fast['accuracies']['torch']):.2f} %; an epoch of `best` {best['epochs_ratio']:.1f} times as "
+        f"long, the process {best['process_ratio']:.1f} (medians of {rounds[1]}).",
+    ]
+
+
 def row_of(run: Run, logs: Mapping[int, Log]) -> tuple[str, ...]:
     """Return a row of the table: of the seeds that are there."""
     accuracies = [log.accuracy for log in logs.values()]
     epochs = {len(log.epochs) for log in logs.values()}
     spread = f"{min(accuracies):.2f} to {max(accuracies):.2f}" if len(accuracies) > 1 else ""
-    seconds = "" if run.seconds is None else f"{statistics.median(log.process_seconds for log in logs.values()):.1f} s"
+    seconds = ""
+    if run.seconds is not None:
+        median = statistics.median(log.process_seconds for log in logs.values())
+        seconds = f"{median:.{1 if median < 100 else 0}f}"
     mean = f"{statistics.mean(accuracies):.2f} %"
     return (run.label, "/".join(map(str, sorted(epochs))), span(logs), mean, spread, seconds)
 
@@ -57,19 +82,19 @@ def span(seeds: Iterable[int]) -> str:
 def verdicts(run: Run, logs: Mapping[int, Log]) -> Iterable[str]:
     """Give a line for each target of a run."""
     if missing := sorted(set(run.seeds) - set(logs)):
-        yield f"{run.label}: no log of seeds {span(missing)}"
+        yield f"{run.name}: no log of seeds {span(missing)}"
     if not logs:
         return
     accuracies = [log.accuracy for log in logs.values()]
     if run.mean is not None:
-        yield verdict(f"{run.label}, mean", statistics.mean(accuracies), run.mean, "%")
+        yield verdict(f"{run.name}, mean", statistics.mean(accuracies), run.mean, "%")
     if run.aim is not None:
-        yield verdict(f"{run.label}, aim of the mean", statistics.mean(accuracies), run.aim, "%")
+        yield verdict(f"{run.name}, aim of the mean", statistics.mean(accuracies), run.aim, "%")
     if run.worst is not None:
-        yield verdict(f"{run.label}, worst", min(accuracies), run.worst, "%")
+        yield verdict(f"{run.name}, worst", min(accuracies), run.worst, "%")
     if run.seconds is not None:
         median = statistics.median(log.process_seconds for log in logs.values())
-        yield verdict(f"{run.label}, seconds", median, run.seconds, "s", at_most=True)
+        yield verdict(f"{run.name}, seconds", median, run.seconds, "s", at_most=True)
 
 
 def verdict(name: str, value: float, target: float, unit: str = "", at_most: bool = False) -> str:

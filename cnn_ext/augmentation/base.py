@@ -10,13 +10,12 @@ import numpy as np
 
 from .._checks import check_real
 from .._resampling import check_images
+from .._types import Array
 from ..errors import DTypeError
 from ..initializers import RngLike, as_generator
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def plain_copy(X: Array) -> Array:

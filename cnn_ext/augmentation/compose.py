@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from .._types import Array
 from ..errors import DTypeError
-from .base import Array, Transform, plain_copy
+from .base import Transform, plain_copy
 from .erasing import Cutout, RandomErasing
 from .placing import RandomCrop, RandomFlip
 from .warps import ElasticDistortion, RandomAffine

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_int
-from .base import Array, Transform, plain_copy
+from .._types import Array
+from .base import Transform, plain_copy
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_int
+from .._types import Array
 from ..kernels import warp_affine
-from .base import Array, Transform, plain_copy
+from .base import Transform, plain_copy
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._resampling import inverse_affine
+from .._types import Array
 from ..kernels import gaussian_blur, warp_affine, warp_flow
-from .base import Array, Transform
+from .base import Transform
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import DataFormatError
 from ._reader import open_data, path_name
 from ._tar import tar_members
 from .labels import check_label_count, checked_labels
-from .mnist import N_CLASSES, Array, Part, PathLike, select
+from .mnist import N_CLASSES, Part, PathLike, select
 from .safe_pickle import as_array, load_arrays
 
 FOLDER = "cifar-10-batches-py"

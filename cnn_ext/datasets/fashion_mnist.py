@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._types import Array
 from ._reader import path_name
-from .mnist import Array, PathLike, idx_folder, select
+from .mnist import PathLike, idx_folder, select
 
 
 def load_fashion_mnist(

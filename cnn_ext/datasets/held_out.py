@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
+from .._types import Array
 from ..errors import DataFormatError
 
 SHARE = 5
@@ -23,9 +21,7 @@ def mixed(names: Sequence[str]) -> list[int]:
     return sorted(range(len(names)), key=sums.__getitem__)
 
 
-def hold_out(
-    names: Sequence[str], labels: np.ndarray[Any, np.dtype[Any]], classes: Sequence[str], where: str
-) -> tuple[list[int], list[int]]:
+def hold_out(names: Sequence[str], labels: Array, classes: Sequence[str], where: str) -> tuple[list[int], list[int]]:
     """Return the indices of what to train on and of what to hold out, both mixed.
 
     Raises

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import DataFormatError
 from ._reader import GZIP_MAGIC, DataReader, open_data
 
@@ -32,7 +33,7 @@ def read_idx(
     magic: int | None = None,
     sha256: str | None = None,
     max_bytes: int = 1 << 31,
-) -> np.ndarray[Any, np.dtype[Any]]:
+) -> Array:
     """Read one IDX file.
 
     Parameters
@@ -118,7 +119,7 @@ def _wrong_length(reader: DataReader, start: int, expected: int, found: str) -> 
     return reader.error(f"expected {expected} bytes, got {found} (data starts at byte {start})")
 
 
-def _check_finite(array: np.ndarray[Any, np.dtype[Any]], name: str) -> None:
+def _check_finite(array: Array, name: str) -> None:
     finite = np.isfinite(array)
     if not finite.all():
         flat = finite.reshape(-1)

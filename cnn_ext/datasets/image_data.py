@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._types import Array
 from ..errors import DataFormatError
 from ..image_form import ImageForm
-from .mnist import Array, Part
+from .mnist import Part
 from .scaled_images import ScaledImages
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import as_array, check_countable, check_int
+from .._types import Array
 from ..errors import DataFormatError, DTypeError, ShapeError
 
 
@@ -49,7 +50,7 @@ def one_hot_encode(y: Any, num_class: int) -> np.ndarray[Any, np.dtype[np.int32]
     return encoded
 
 
-def checked_labels(labels: np.ndarray[Any, np.dtype[Any]], num_class: int, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+def checked_labels(labels: Array, num_class: int, name: str) -> Array:
     """Return the labels read from the file `name` as a new int64 array, or raise DataFormatError."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataFormatError(f"{name}: labels must be integers in one dimension, got {labels.dtype} {labels.shape}")
@@ -59,13 +60,13 @@ def checked_labels(labels: np.ndarray[Any, np.dtype[Any]], num_class: int, name:
     return labels.astype(np.int64)
 
 
-def check_label_count(labels: np.ndarray[Any, np.dtype[Any]], n_images: int, name: str) -> None:
+def check_label_count(labels: Array, n_images: int, name: str) -> None:
     """Raise DataFormatError unless the file `name` has one label an image."""
     if labels.ndim != 1 or len(labels) != n_images:
         raise DataFormatError(f"{name}: {n_images} images, but {labels.size} labels of shape {labels.shape}")
 
 
-def first_outside(labels: np.ndarray[Any, np.dtype[Any]], num_class: int) -> int | None:
+def first_outside(labels: Array, num_class: int) -> int | None:
     """Return the index of the first label outside [0, num_class), or None."""
     outside = (labels < 0) | (labels >= num_class)
     return int(np.argmax(outside)) if outside.any() else None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_bool, check_int
+from .._types import Array
 from ..errors import DataFormatError
 from ._reader import open_data, path_name
 from .idx import IMAGE_MAGIC, LABEL_MAGIC, read_idx
@@ -20,7 +21,6 @@ from .labels import check_label_count, checked_labels, one_hot_encode
 from .safe_pickle import as_array, load_arrays
 from .scaled_images import ScaledImages
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Part = tuple[Any, Array]  # images and labels; images are uint8 or float32 arrays, or ScaledImages
 PathLike = str | os.PathLike[str]
 

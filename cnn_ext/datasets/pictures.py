@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_choice
+from .._types import Array
 from ..errors import DataFormatError
 from ..image_form import ImageForm
 from ..images import SUFFIXES, check_channels, check_size, picture_header, pillow, quiet
 from ..preparation import prepare
 from ..threads import get_num_threads
-from .mnist import Array
 
 LARGEST_DEFAULT = 64
 """The side that pictures are brought to, unless most are smaller or one is asked for."""

@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._types import Array
 from ..errors import DataFormatError, UnsafePickleError, shown
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # What a pickle of tuples, lists, dicts, strings, ints and arrays is made of, in protocols 0 to 5.
 ALLOWED_OPCODES = frozenset(

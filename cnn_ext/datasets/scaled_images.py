@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import DTypeError, ShapeError
 
 _WHITE = np.float32(255)
@@ -64,7 +65,7 @@ class ScaledImages:
         # Not np.take from a table of 256: it would widen every byte to an 8-byte index first.
         return np.divide(self.images[index], _WHITE, dtype=np.float32, order="C")
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, np.dtype[Any]]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return all images as one array (NumPy would otherwise gather them one by one)."""
         if copy is False:
             raise ValueError("copy=False: scaled images cannot be had without a copy")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_array, check_int
+from .._types import Array
 from ..errors import ShapeError
-from ..layers.base import Array
 from ..network import NeuralNet
 
 OCCLUDER, STEP = 4, 2

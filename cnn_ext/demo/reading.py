@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .._class_names import class_names
+from .._types import Array
 from ..datasets import load_mnist
 from ..digits import SIDE, centred_digit
 from ..errors import ShapeError
-from ..layers.base import Array
 from ..network import NeuralNet
 from .explain import layer_outputs, occlusion_map
 

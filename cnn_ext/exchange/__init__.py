@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from ..layers.base import Array
+from .._types import Array
 
 
 class Exchange:

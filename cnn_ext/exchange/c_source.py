@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._files import write_atomically
+from .._types import Shape
 from .._version import __version__
 from ..errors import ShapeError
 from ..folding import fold_batch_norm
@@ -32,7 +33,7 @@ from ..layers import (
     Standardize,
     Tanh,
 )
-from ..layers.base import Layer, Shape
+from ..layers.base import Layer
 from .c_functions import FRAME, FUNCTIONS
 from .common import check_layers, input_shape_of
 

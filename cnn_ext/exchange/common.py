@@ -10,9 +10,10 @@ import numpy as np
 
 from .._checks import check_int
 from .._extras import missing_extra
+from .._types import Shape
 from ..errors import DTypeError, NonFiniteError, ShapeError
 from ..layers import check_own
-from ..layers.base import Layer, Shape, named_arrays
+from ..layers.base import Layer, named_arrays
 
 
 def check_layers(layers: Sequence[Any], done: str) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .._files import open_without_waiting
+from .._types import Array, Shape
 from ..errors import CheckpointCorruptError, CheckpointMismatchError
-from ..layers.base import Array, Shape
 from .common import onnx_module
 
 LARGEST_FILE = 1 << 30

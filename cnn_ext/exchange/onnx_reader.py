@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import CheckpointMismatchError
 from ..layers import (
     AvgPool,
@@ -24,7 +25,7 @@ from ..layers import (
     Standardize,
     Tanh,
 )
-from ..layers.base import Array, Layer
+from ..layers.base import Layer
 from .onnx_file import Chain, Node, read_chain
 
 

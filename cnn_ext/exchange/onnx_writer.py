@@ -13,6 +13,7 @@ import numpy as np
 
 from .._checks import check_choice, check_float_dtype
 from .._files import check_writable, write_atomically
+from .._types import Array, Shape
 from .._version import __version__
 from ..errors import ShapeError
 from ..layers import (
@@ -29,7 +30,7 @@ from ..layers import (
     Standardize,
     Tanh,
 )
-from ..layers.base import Array, Layer, Shape
+from ..layers.base import Layer
 from ..loss import softmax
 from .common import check_layers, input_shape_of, onnx_module
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._checks import as_array
+from .._types import Array
 from ..errors import CheckpointMismatchError, DTypeError
 from ..layers import BatchNorm, Conv, FullyConnected, check_own
-from ..layers.base import Array, Layer
+from ..layers.base import Layer
 from ..model_file import read_tensors
 
 NAMES: dict[type[Layer], dict[str, str]] = {

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Array, Layer, as_float_array
+from .._types import Array
+from .base import Layer, as_float_array
 
 
 class ReLU(Layer):

@@ -10,10 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import FLOAT_DTYPES, as_array, check_real
+from .._types import Array, Shape
 from ..errors import DTypeError, ShapeError
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
 
 
 class Layer(ABC):

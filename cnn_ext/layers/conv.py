@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import as_contiguous, check_float_dtype, check_image_shape, check_int
+from .._types import Array, Shape
 from .._windows import TILE_RESULTS, Windows, check_windows
 from ..engine import ConvEngine, fastest_tile
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from .base import Array, ArrayOf, Layer, Shape, as_float_array
+from .base import ArrayOf, Layer, as_float_array
 
 
 class Conv(Layer):

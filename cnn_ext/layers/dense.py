@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import as_contiguous, check_float_dtype, check_int
+from .._types import Array, Shape
 from ..engine import dense_backward, dense_forward
 from ..errors import ShapeError
 from ..initializers import RngLike, he_normal
-from .base import Array, ArrayOf, Layer, Shape, as_float_array
+from .base import ArrayOf, Layer, as_float_array
 
 
 class FullyConnected(Layer):

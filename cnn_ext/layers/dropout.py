@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import check_bool, check_float_dtype
+from .._types import Array
 from ..errors import ShapeError
 from ..initializers import RngLike, as_generator
-from .base import Array, Layer, NumberIn, as_float_array
+from .base import Layer, NumberIn, as_float_array
 
 
 class Dropout(Layer):

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import as_contiguous, check_countable, check_float_dtype, check_image_shape, check_int
+from .._types import Array, Shape
 from ..engine import NormEngine
 from ..errors import ShapeError
 from ..initializers import RngLike
-from .base import Array, ArrayOf, Layer, NumberIn, Shape, as_float_array
+from .base import ArrayOf, Layer, NumberIn, as_float_array
 
 
 class BatchNorm(Layer):

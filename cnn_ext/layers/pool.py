@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from .. import kernels
 from .._checks import check_image_shape, check_int
+from .._types import Array, Shape
 from .._windows import check_windows
 from ..errors import ShapeError
-from .base import Array, Layer, Shape, as_float_array
+from .base import Layer, as_float_array
 
 
 class _Pooling(Layer):

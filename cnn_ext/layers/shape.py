@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from .._types import Array, Shape
 from ..errors import ShapeError
-from .base import Array, Layer, Shape, as_float_array
+from .base import Layer, as_float_array
 
 
 class Flatten(Layer):

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import check_image_shape, check_real
+from .._types import Array, Shape
 from ..errors import ShapeError
-from .base import Array, Layer, Shape, as_float_array
+from .base import Layer, as_float_array
 
 CHUNK = 256
 """Images that `Standardize.fit` takes at a time."""
