@@ -7,10 +7,10 @@
 
 #include "geometry.h"
 
-#define DECLARE_AVGPOOL(REAL, SUFFIX)                                                                              \
-    /* A window is summed row by row, then divided by its number of pixels. */                                     \
-    void avgpool_plane_##SUFFIX(const REAL *x, REAL *out, const geometry *g, ptrdiff_t plane);                     \
-    /* dx, cleared first, gets at each pixel of a window its share of the window's gradient. */                    \
+#define DECLARE_AVGPOOL(REAL, SUFFIX)                                                                                  \
+    /* A window is summed row by row, then divided by its number of pixels. */                                         \
+    void avgpool_plane_##SUFFIX(const REAL *x, REAL *out, const geometry *g, ptrdiff_t plane);                         \
+    /* dx, cleared first, gets at each pixel of a window its share of the window's gradient. */                        \
     void avgpool_back_plane_##SUFFIX(const REAL *dout, REAL *dx, const geometry *g, ptrdiff_t plane);
 
 DECLARE_AVGPOOL(float, f32)

@@ -24,15 +24,15 @@
 enum { PLACES = 256 }; /* at most so many in a pooling window: a place fits a byte */
 
 typedef struct {
-    ptrdiff_t n_channels, height, width;               /* of an image */
+    ptrdiff_t n_channels, height, width; /* of an image */
     ptrdiff_t n_filter, h_filter, w_filter;
     ptrdiff_t padding, stride;
-    ptrdiff_t h_conv, w_conv;                          /* of the convolution */
-    ptrdiff_t relu, pool;                              /* whether there is a ReLU; side of the pooling windows, 1: none */
-    ptrdiff_t h_out, w_out;                            /* of the result: h_conv / pool, w_conv / pool */
-    ptrdiff_t filters_padded, run, run_padded;         /* n_filter, w_filter * C; both rounded up to whole vectors */
-    ptrdiff_t padded_row, padded_size;                 /* numbers in a row, in all of a padded image */
-    ptrdiff_t tile, tiles_down, tiles_across;          /* for winograd.h: side of a tile of pixels, 0: direct; how many */
+    ptrdiff_t h_conv, w_conv;                  /* of the convolution */
+    ptrdiff_t relu, pool;                      /* whether there is a ReLU; side of the pooling windows, 1: none */
+    ptrdiff_t h_out, w_out;                    /* of the result: h_conv / pool, w_conv / pool */
+    ptrdiff_t filters_padded, run, run_padded; /* n_filter, w_filter * C; both rounded up to whole vectors */
+    ptrdiff_t padded_row, padded_size;         /* numbers in a row, in all of a padded image */
+    ptrdiff_t tile, tiles_down, tiles_across;  /* for winograd.h: side of a tile of pixels, 0: direct; how many */
 } conv_shape;
 
 /* A pixel of the convolution: where its patch starts, and its gradients in the list by pixel. */
@@ -42,7 +42,7 @@ typedef struct {
 
 /* The gradients of one image that are not zero, each in two lists. */
 typedef struct {
-    void *by_filter;             /* n_filter lists, each with room for a gradient from every window */
+    void *by_filter; /* n_filter lists, each with room for a gradient from every window */
     int32_t *n_of_filter;
     void *by_pixel;              /* one list after the other */
     conv_pixel *pixels, *sorted; /* window by window, in it place by place; the same by how many gradients they have */

@@ -136,8 +136,8 @@ static void NAMED(dense_input_gradient)(const conv_shape *s, const void *gradien
                     const REAL *gradient = (const REAL *)gradient_ + first * s->n_filter;
                     REAL *patch[TILE_ROWS];
                     for (int p = 0; p < TILE_ROWS; p++) {
-                        patch[p] = dpadded + (y * s->stride + ky) * s->padded_row + x * s->stride * s->n_channels +
-                                   column;
+                        patch[p] =
+                            dpadded + (y * s->stride + ky) * s->padded_row + x * s->stride * s->n_channels + column;
                         if (first + p + 1 < end && ++x == s->w_conv) {
                             x = 0;
                             y++;

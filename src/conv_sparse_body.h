@@ -179,7 +179,8 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
                                              image_layout layout, const uint8_t *places, REAL *dw, REAL *db,
                                              ptrdiff_t n_rows, ptrdiff_t in_row)
 {
-    const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter; /* once: for all C knows, dw might lie over *s */
+    /* Read once: for all C knows, dw might lie over *s. */
+    const ptrdiff_t padded_row = s->padded_row, n_filter = s->n_filter;
     ptrdiff_t from_corner[PLACES];
     NAMED(places_from_corner)(s, from_corner);
     for (ptrdiff_t window = 0; window < s->h_out * s->w_out; window++, places += n_filter) {
@@ -189,8 +190,8 @@ static ALWAYS_INLINE void NAMED(add_patches)(const conv_shape *s, const REAL *pa
             /* Of 32 filters: the end of the loop over them is a surprise, so one loop for many. */
             unsigned alive = s->relu ? 0 : ~0u >> (n_filter - first < 32 ? 32 - (n_filter - first) : 0);
             for (ptrdiff_t k = first; s->relu && k < n_filter && k < first + 32; k += LANES) {
-                const NAMED(vec) outs = NAMED(gather)(out + at + k * layout.channel_stride, layout.channel_stride,
-                                                      n_filter - k);
+                const NAMED(vec) outs =
+                    NAMED(gather)(out + at + k * layout.channel_stride, layout.channel_stride, n_filter - k);
                 alive |= NAMED(bits_of)(~(outs <= 0)) << (k - first);
             }
             for (; alive; alive &= alive - 1) {

@@ -11,16 +11,16 @@
 
 #include "geometry.h"
 
-#define DECLARE_IM2COL(REAL, SUFFIX)                                                                               \
-    /* x_chwn[pixel, n] = x[n, pixel] for pixels [begin, end) of the C * H * W of an image. */                     \
-    void images_last_##SUFFIX(const REAL *x, REAL *x_chwn, ptrdiff_t n_images, ptrdiff_t n_pixels,                 \
-                              ptrdiff_t begin, ptrdiff_t end);                                                     \
-    /* x[n, pixel] = x_chwn[pixel, n] for pixels [begin, end). */                                                  \
-    void images_first_##SUFFIX(const REAL *x_chwn, REAL *x, ptrdiff_t n_images, ptrdiff_t n_pixels,                \
-                               ptrdiff_t begin, ptrdiff_t end);                                                    \
-    /* Fill one row (c, i, j) of the columns. */                                                                   \
-    void im2col_row_##SUFFIX(const REAL *x_chwn, REAL *columns, const geometry *g, ptrdiff_t row);                 \
-    /* Sum the columns of one channel into dx_chwn, which the call clears first. */                                \
+#define DECLARE_IM2COL(REAL, SUFFIX)                                                                                   \
+    /* x_chwn[pixel, n] = x[n, pixel] for pixels [begin, end) of the C * H * W of an image. */                         \
+    void images_last_##SUFFIX(const REAL *x, REAL *x_chwn, ptrdiff_t n_images, ptrdiff_t n_pixels, ptrdiff_t begin,    \
+                              ptrdiff_t end);                                                                          \
+    /* x[n, pixel] = x_chwn[pixel, n] for pixels [begin, end). */                                                      \
+    void images_first_##SUFFIX(const REAL *x_chwn, REAL *x, ptrdiff_t n_images, ptrdiff_t n_pixels, ptrdiff_t begin,   \
+                               ptrdiff_t end);                                                                         \
+    /* Fill one row (c, i, j) of the columns. */                                                                       \
+    void im2col_row_##SUFFIX(const REAL *x_chwn, REAL *columns, const geometry *g, ptrdiff_t row);                     \
+    /* Sum the columns of one channel into dx_chwn, which the call clears first. */                                    \
     void col2im_channel_##SUFFIX(const REAL *columns, REAL *dx_chwn, const geometry *g, ptrdiff_t channel);
 
 DECLARE_IM2COL(float, f32)

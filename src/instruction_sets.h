@@ -10,6 +10,7 @@
 enum { SET_BASELINE, SET_AVX2, SET_AVX512 };
 
 /* The tables called `name` of every set: tables[set][is it float64]. */
+/* clang-format off */
 #ifdef CNN_EXT_HAS_X86_SETS
 #define TABLES_OF_EVERY_SET(name) \
     {{&name##_baseline_f32, &name##_baseline_f64}, \
@@ -18,6 +19,7 @@ enum { SET_BASELINE, SET_AVX2, SET_AVX512 };
 #else
 #define TABLES_OF_EVERY_SET(name) {{&name##_baseline_f32, &name##_baseline_f64}}
 #endif
+/* clang-format on */
 
 #ifdef CNN_EXT_HAS_X86_SETS
 

@@ -14,8 +14,8 @@ enum { MATMUL_ROWS = 96 }; /* at most as many rows are computed by one call */
 typedef struct {
     const void *a, *b, *bias; /* bias may be NULL */
     void *c;
-    ptrdiff_t n_rows, n_columns, n_terms;   /* of c, of c, of each sum */
-    ptrdiff_t a_row, a_term, b_row;         /* from one to the next, in numbers */
+    ptrdiff_t n_rows, n_columns, n_terms; /* of c, of c, of each sum */
+    ptrdiff_t a_row, a_term, b_row;       /* from one to the next, in numbers */
     ptrdiff_t c_row, c_column;
 } matmul_problem;
 

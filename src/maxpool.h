@@ -8,11 +8,11 @@
 
 #include "geometry.h"
 
-#define DECLARE_MAXPOOL(REAL, SUFFIX)                                                                              \
-    /* The first of equal maxima wins; a NaN wins over all numbers, the first NaN over all. */                     \
-    void maxpool_plane_##SUFFIX(const REAL *x, REAL *out, ptrdiff_t *argmax, const geometry *g, ptrdiff_t plane);  \
-    /* dx, cleared first, gets each gradient at its winner; a place outside its window is passed over. */          \
-    void maxpool_back_plane_##SUFFIX(const REAL *dout, const ptrdiff_t *argmax, REAL *dx, const geometry *g,       \
+#define DECLARE_MAXPOOL(REAL, SUFFIX)                                                                                  \
+    /* The first of equal maxima wins; a NaN wins over all numbers, the first NaN over all. */                         \
+    void maxpool_plane_##SUFFIX(const REAL *x, REAL *out, ptrdiff_t *argmax, const geometry *g, ptrdiff_t plane);      \
+    /* dx, cleared first, gets each gradient at its winner; a place outside its window is passed over. */              \
+    void maxpool_back_plane_##SUFFIX(const REAL *dout, const ptrdiff_t *argmax, REAL *dx, const geometry *g,           \
                                      ptrdiff_t plane);
 
 DECLARE_MAXPOOL(float, f32)

@@ -25,8 +25,7 @@ void NAMED(maxpool_plane)(const REAL *x, REAL *out, ptrdiff_t *argmax, const geo
     }
 }
 
-void NAMED(maxpool_back_plane)(const REAL *dout, const ptrdiff_t *argmax, REAL *dx, const geometry *g,
-                               ptrdiff_t plane)
+void NAMED(maxpool_back_plane)(const REAL *dout, const ptrdiff_t *argmax, REAL *dx, const geometry *g, ptrdiff_t plane)
 {
     dout += plane * g->h_out * g->w_out;
     argmax += plane * g->h_out * g->w_out;

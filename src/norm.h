@@ -16,8 +16,8 @@
 
 typedef struct {
     ptrdiff_t n_channels, height, width;
-    ptrdiff_t relu, pool;    /* whether there is a ReLU; side of the pooling windows, 1: none */
-    ptrdiff_t h_out, w_out;  /* height / pool, width / pool */
+    ptrdiff_t relu, pool;   /* whether there is a ReLU; side of the pooling windows, 1: none */
+    ptrdiff_t h_out, w_out; /* height / pool, width / pool */
 } norm_shape;
 
 typedef struct {

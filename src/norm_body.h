@@ -44,8 +44,8 @@ static void NAMED(moments)(const norm_shape *s, const void *z_, void *mean_, voi
 }
 
 /* Naively, for each window and channel: y of each place, ReLU, and the first of the largest wins, a NaN over all. */
-static ALWAYS_INLINE void NAMED(forward_windows)(const norm_shape *s, ptrdiff_t pool, const void *z_,
-                                                 const void *mean_, const void *scale_, const void *shift_, void *out_,
+static ALWAYS_INLINE void NAMED(forward_windows)(const norm_shape *s, ptrdiff_t pool, const void *z_, const void *mean_,
+                                                 const void *scale_, const void *shift_, void *out_,
                                                  image_layout layout, uint8_t *places)
 {
     const REAL *z = z_, *mean = mean_, *scale = scale_, *shift = shift_;

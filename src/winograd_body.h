@@ -1,5 +1,5 @@
-/* The body of Winograd's convolution, for one precision and one instruction set; see winograd.h for the method. Here are
- * the products and what stands around them; winograd_tile_body.h turns tiles. */
+/* The body of Winograd's convolution, for one precision and one instruction set; see winograd.h for the method. Here
+ * are the products and what stands around them; winograd_tile_body.h turns tiles. */
 
 #include "simd.h"
 
@@ -322,13 +322,7 @@ static void NAMED(add_weight_gradient)(const conv_shape *s, const void *sums, vo
 }
 
 const winograd_kernels NAMED(winograd) = {
-    LANES,
-    TILE_ROWS,
-    NAMED(tame),
-    NAMED(pack),
-    NAMED(forward),
-    NAMED(weight_gradient),
-    NAMED(add_weight_gradient),
+    LANES, TILE_ROWS, NAMED(tame), NAMED(pack), NAMED(forward), NAMED(weight_gradient), NAMED(add_weight_gradient),
 };
 
 #undef ALWAYS_INLINE
