@@ -15,6 +15,7 @@ from .callbacks import Callback, EarlyStopping, TrainingAccuracy
 from .checkpoint import Checkpoint
 from .clipping import clip_gradients
 from .datasets import load_cifar10, load_fashion_mnist, load_mnist, one_hot_encode
+from .distributed import DataParallel
 from .ensemble import Ensemble
 from .errors import (
     CheckpointCorruptError,
@@ -65,13 +66,10 @@ from .views import View, shifted_views
 
 if TYPE_CHECKING:
     from .datasets import load_data
-    from .distributed import DataParallel
     from .estimator import CNNClassifier as CNNClassifier
 else:
-    # The last brings scikit-learn with it.
-    __getattr__ = lazy(
-        __name__, {"load_data": ".datasets.sources", "DataParallel": ".distributed", "CNNClassifier": ".estimator"}
-    )
+    # The latter brings scikit-learn with it.
+    __getattr__ = lazy(__name__, {"load_data": ".datasets.sources", "CNNClassifier": ".estimator"})
 
 
 __all__ = [

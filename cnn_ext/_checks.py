@@ -46,14 +46,6 @@ def check_instance(name: str, value: Any, kind: type) -> None:
         raise DTypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
 
 
-def check_parallel(value: Any) -> None:
-    """Raise DTypeError if `value` is neither a DataParallel nor None."""
-    if value is not None:
-        from .distributed import DataParallel  # not on import: few train on several processes
-
-        check_instance("parallel", value, DataParallel)
-
-
 def as_list(name: str, value: Any) -> list[Any]:
     """Return what `value` holds as a list; a DTypeError if it is text or holds nothing one by one."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_array, check_instance, check_parallel
+from ._checks import as_array, check_instance
 from .batches import as_indexable, check_lengths
 from .callbacks import Callback
+from .distributed import DataParallel
 from .errors import DTypeError
 from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_weights
 from .network import NeuralNet
@@ -22,7 +23,8 @@ def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callback
     check_instance("optimizer", optimizer, Optimizer)
     if schedule is not None and not callable(schedule):
         raise DTypeError(f"schedule must be callable, got {type(schedule).__name__}")
-    check_parallel(parallel)
+    if parallel is not None:
+        check_instance("parallel", parallel, DataParallel)
     check_instance("callbacks", callbacks, Sequence)  # read more than once
     for i, callback in enumerate(callbacks):
         check_instance(f"callbacks[{i}]", callback, Callback)

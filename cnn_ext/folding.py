@@ -1,12 +1,11 @@
-"""Batch normalization folded into the layers before it, for networks that are no longer trained."""
+"""Networks that are no longer trained, with batch normalization folded into the layers before it."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from ._checks import check_instance
-from .layers import BatchNorm, Conv, FullyConnected, is_own
+from .layers.folding import folded_layers
 from .network import NeuralNet
 
 
@@ -41,25 +40,6 @@ def fold_batch_norm(net: NeuralNet) -> NeuralNet:
     """
     check_instance("net", net, NeuralNet)
     net.shapes()
-    layers: list[Any] = []
-    for layer in net.layers:
-        before: Any = layers[-1] if layers else None
-        # Exactly these types: a subclass may compute something else.
-        if type(layer) is BatchNorm and type(before) in (Conv, FullyConnected) and before.dtype == layer.dtype:
-            W, b = before.weights()
-            before.W, before.b = layer.folded(W, b, axis=0 if type(before) is Conv else 1)
-        else:
-            layers.append(_like(layer))
-    folded = NeuralNet(layers, net.loss_func, net.l2)
+    folded = NeuralNet(folded_layers(net.layers), net.loss_func, net.l2)
     folded.notes = copy.deepcopy(net.notes)
     return folded
-
-
-def _like(layer: Any) -> Any:
-    """Return a copy of a layer, for the package's own without the buffers that they compute in."""
-    if not is_own(layer):
-        return copy.deepcopy(layer)
-    like = type(layer)(**layer.config())
-    for name, array in layer.state().items():
-        setattr(like, name, array)
-    return like

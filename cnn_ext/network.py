@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import as_list, check_parallel
+from ._checks import as_list
 from ._types import Array, Shape
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
@@ -227,7 +227,8 @@ class NeuralNet(Exchange):
         DTypeError
             `parallel` is something else.
         """
-        check_parallel(parallel)
+        if parallel is not None and not hasattr(parallel, "gather"):
+            raise DTypeError(f"parallel must be of type DataParallel, got {type(parallel).__name__}")
         X = as_indexable("X", X)
         y = check_labels(y, len(X), np.iinfo(np.int64).max)
         if len(y) == 0:

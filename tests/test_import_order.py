@@ -45,7 +45,7 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def imports(module):
-    """Return what of the package is imported when the module is: not what a function imports, nor what types need."""
+    """Return what of the package a module imports, sooner or later: also in a function, but not for types alone."""
     path = MODULES[module]
     folder = [*path.relative_to(PACKAGE).parts[:-1]]
     found, waiting = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
@@ -58,7 +58,7 @@ def imports(module):
                 found.add(name if name in MODULES or name in COMPILED else ".".join(base))
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
-        elif not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+        else:
             waiting.extend(ast.iter_child_nodes(node))
     return found - COMPILED - {module}
 

@@ -18,7 +18,6 @@ from .._files import write_atomically
 from .._types import Shape
 from .._version import __version__
 from ..errors import ShapeError
-from ..folding import fold_batch_norm
 from ..layers import (
     AvgPool,
     BatchNorm,
@@ -34,6 +33,7 @@ from ..layers import (
     Tanh,
 )
 from ..layers.base import Layer
+from ..layers.folding import folded_layers
 from .c_functions import FRAME, FUNCTIONS
 from .common import check_layers, input_shape_of
 
@@ -49,7 +49,8 @@ def write_c(net: Any, path: str | os.PathLike[str], prefix: str) -> None:
     if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
         raise ValueError(f"prefix must be a C identifier that begins with a letter, got {prefix!r}")
     check_layers(net.layers, "written as C")
-    layers = fold_batch_norm(net).layers
+    net.shapes()  # raises where layers do not fit together
+    layers = folded_layers(net.layers)
     told = next((index for index, layer in enumerate(layers) if layer.input_shape is not None), 0)
     # An input is a row of numbers to C: what flattens it has nothing to do.
     layers = [layer for index, layer in enumerate(layers) if index >= told or type(layer) is not Flatten]
