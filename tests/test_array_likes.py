@@ -68,6 +68,7 @@ def network():
     return NeuralNet(make_mnist_cnn(SHAPE, 3, rng=5))
 
 
+@pytest.mark.slow
 def test_inference_and_gradients(kind, rng):
     X, y = images(rng)
     given = kind(X.copy())

@@ -138,6 +138,7 @@ def test_affine_equals_the_composed_maps(dtype, rng):
     np.testing.assert_allclose(out, expected, rtol=0, atol=2000 * np.finfo(dtype).eps, strict=True)
 
 
+@pytest.mark.slow
 def test_affine_fills_its_ranges():
     # A ramp tells what was sampled: of (row, column) in the middle, the matrix row that leads to it.
     n = 41

@@ -8,6 +8,8 @@ import pytest
 
 from cnn_ext import train_mnist
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--epochs", "1", "--train-size", "20", "--test-size", "10", "--quiet"]
 LONG = "9" * 30
 COUNTS = ["--epochs", "--batch-size", "--train-size", "--test-size", "--validation-size", "--early-stopping"]

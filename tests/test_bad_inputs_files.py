@@ -210,6 +210,7 @@ def test_a_file_of_the_wrong_sum_stays(folder):
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory from the resource module, in kilobytes")
 @pytest.mark.parametrize("kind", ["idx", "pickle"])
 def test_a_gzip_bomb_takes_no_memory(tmp_path, kind):

@@ -112,6 +112,7 @@ def assert_close(got, wanted):
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("name", NETWORKS)
 def test_c_gives_the_networks_outputs(name, rng, tmp_path):

@@ -152,6 +152,7 @@ def whole(data):
     return train(data)[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kills", [[1], [4], [5], [6], [10], [14], [15], [2, 3, 4], [5, 10, 15], list(range(1, 16))], ids=str
 )
@@ -389,6 +390,7 @@ def test_a_saved_network_is_no_checkpoint_and_the_reverse(data, tmp_path):
         train(data, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["epoch", "history", "epoch_so_far", "drawn_from", "generators", "callbacks"])
 @pytest.mark.parametrize("value", [None, "absent", [1], {"bit_generator": "PCG64"}], ids=str)
 def test_a_sealed_file_of_other_content_is_refused(data, tmp_path, name, value):

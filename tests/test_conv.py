@@ -342,6 +342,7 @@ def test_the_same_bits_for_any_number_of_threads(simd):
     assert len(hashes) == 4 and len(set(hashes.values())) == 1
 
 
+@pytest.mark.slow
 def test_the_same_bits_for_every_set_that_multiplies_and_adds_in_one():
     trained = {simd: train_under(simd, 2) for simd in ("avx2", "avx512")}
     for simd, result in trained.items():
@@ -354,6 +355,7 @@ def test_unknown_instruction_set():
     assert "CNN_EXT_SIMD must be one of avx512, avx2, baseline, got 'sse9'" in train_under("sse9", 1).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simd", ["baseline", "avx2"])
 def test_every_set_agrees_with_its_twins(simd):
     """These tests once more, where that set is all there is."""

@@ -34,6 +34,8 @@ from cnn_ext.demo.reading import Reader
 from cnn_ext.demo.server import MAX_BODY, MAX_CONNECTIONS, DemoServer
 from cnn_ext.digits import centred_digit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def net():

@@ -11,6 +11,8 @@ from cnn_ext import SGD, FullyConnected, NeuralNet, ReLU, fit
 from cnn_ext._compiled import INSTRUCTION_SET
 from cnn_ext.distributed import DataParallel, chunk_bounds, halves, nodes_inside, tree_sum
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import hashlib, os, sys
 import numpy as np

@@ -167,6 +167,7 @@ def same_threads():
     cnn_ext.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_threads", "capfd")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_block(name, pages):
@@ -177,6 +178,7 @@ def test_block(name, pages):
         raise outcome
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no compiler called cc")
 @pytest.mark.skipif(not PAGES, reason="the docs are not here")
 def test_the_program_in_c_runs(pages):

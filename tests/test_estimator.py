@@ -30,7 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from cnn_ext import CNNClassifier
 
 # Most runs here are a few epochs, too short to converge.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 
 @parametrize_with_checks([CNNClassifier()])

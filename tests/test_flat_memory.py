@@ -10,6 +10,8 @@ import pytest
 import cnn_ext
 from cnn_ext import NeuralNet, kernels, make_small_cnn
 
+pytestmark = pytest.mark.slow
+
 F = np.float32
 X, W, B = np.ones((2, 3, 8, 8), F), np.ones((4, 3, 3, 3), F), np.ones(4, F)
 DOUT = np.ones((2, 4, 8, 8), F)

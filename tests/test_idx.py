@@ -43,6 +43,7 @@ def test_all_element_types(tmp_path, code, dtype, ending):
     assert read.flags.writeable and read.dtype.isnative
 
 
+@pytest.mark.slow
 def test_embedded_mnist():
     (X, y), (X_test, y_test), (X_left, y_left) = load_mnist(validation=True, num_training=59_990)
     assert X.shape == (59_990, 1, 28, 28) and X_test.shape == (10_000, 1, 28, 28) and X_left.shape == (10, 1, 28, 28)
@@ -130,6 +131,7 @@ def test_flipped_bytes_in_gzip_are_found_or_harmless(tmp_path):
         np.testing.assert_array_equal(read, PIXELS)  # a byte of the gzip header that says nothing
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_stops_early(tmp_path):
     header = struct.pack(">4I", IMAGE_MAGIC, 1, 28, 28)
     (tmp_path / "x.gz").write_bytes(gzip.compress(header + bytes(200 << 20), 1))

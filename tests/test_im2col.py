@@ -40,6 +40,7 @@ def test_both_equal_their_twins(geometry, dtype, rng):
     np.testing.assert_array_equal(kernels.col2im(gradient, shape, *window), expected, strict=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_both_equal_their_twins_for_any_geometry(data):
@@ -197,6 +198,7 @@ def test_bad_columns(module, cols, x_shape, error, message):
         module.col2im(cols, x_shape, 3, 3, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space limits work on Linux")
 def test_more_than_there_is_memory_for():
     code = """

@@ -191,6 +191,7 @@ def test_hostile_files(what, tmp_path):
         read_image(path, 8)
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_no_memory():
     resource = pytest.importorskip("resource")
     del resource
@@ -255,6 +256,7 @@ def test_pillow_s_warnings_stay_inside(tmp_path, monkeypatch, colours):
         assert read_image(tmp_path / "x.png", 8).shape == (3, 8, 8)
 
 
+@pytest.mark.slow
 def test_without_pillow_one_line_says_what_to_do():
     code = "import sys; sys.modules['PIL'] = None; import cnn_ext.images; cnn_ext.images.read_image('x.png', 8)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

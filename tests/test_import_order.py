@@ -74,6 +74,7 @@ def test_imports_lead_down(module):
     assert [name for name in imports(module) if HEIGHT.get(name.split(".")[0], 99) > own] == []
 
 
+@pytest.mark.slow
 def test_there_is_no_circle():
     done, way = set(), []
 

@@ -12,7 +12,10 @@ import pytest
 import cnn_ext
 from cnn_ext import Conv, engine, kernels
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system"),
+]
 
 F = np.float32
 FILTERS = np.full((32, 16, 5, 5), 0.1, F)

@@ -25,6 +25,8 @@ from cnn_ext import (
     lr_find,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def quadratic(scores, y):
     return 0.5 * float(np.square(scores).mean()), scores / len(scores)

@@ -334,6 +334,7 @@ def test_a_full_disk(path):
     assert [p.name for p in path.parent.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("call", "new"), [("open", False), ("fsync", False), ("replace", False), ("_flush_folder", True)]
@@ -348,6 +349,7 @@ def test_killed_while_saving(path, call, new):
         assert_sound(path)
 
 
+@pytest.mark.slow
 def test_two_writers_one_whole_winner(path):
     code = textwrap.dedent("""
         import sys

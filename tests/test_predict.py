@@ -13,6 +13,8 @@ import pytest
 from cnn_ext import Flatten, FullyConnected, NeuralNet, load_mnist, load_pretrained, predict
 from cnn_ext.digits import digit_form
 
+pytestmark = pytest.mark.slow
+
 Image = pytest.importorskip("PIL.Image")
 COMMAND = [sys.executable, "-m", "cnn_ext.predict"]
 

@@ -33,6 +33,7 @@ def test_the_notes_say_how_it_was_trained(name):
     assert 0.98 < notes["test_accuracy"] < 1
 
 
+@pytest.mark.slow
 def test_it_takes_what_load_mnist_gives(name):
     net = load_pretrained(name)
     _, (X, y) = load_mnist(None, 0, 500)

@@ -10,6 +10,8 @@ import pytest
 
 import cnn_ext
 
+pytestmark = pytest.mark.slow
+
 PACKAGE, TESTS = Path(cnn_ext.__file__).parent, Path(__file__).parent
 BAD_INPUTS = sorted(str(path) for path in TESTS.glob("test_bad_inputs_*.py"))
 FAILING = """

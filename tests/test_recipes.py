@@ -26,6 +26,8 @@ from cnn_ext.augmentation import RandomErasing, from_config
 from cnn_ext.datasets import mnist_parts
 from cnn_ext.models import MODELS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mnist():

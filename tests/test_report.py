@@ -25,6 +25,8 @@ from cnn_ext import (
 )
 from cnn_ext.report import write_report
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib")
 
 HOSTILE = "<script>alert('x')</script>&\"\x00 $\\frac{$ 七"

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--epochs", "2", "--train-size", "300", "--test-size", "100"]  # 6 steps an epoch
 AUGMENTED = ["--augment", "RandomAffine:rotation=10", "--average", "0.9", "--model", "small", "--standardize"]
 

@@ -149,6 +149,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_bad_pickles_are_one_error(tmp_path, name):
     (tmp_path / "m.pkl.gz").write_bytes(gzip.compress(BAD[name]))
@@ -239,6 +240,7 @@ def test_bad_archives(cifar, tmp_path):
     assert not (tmp_path.parent / "escape").exists()
 
 
+@pytest.mark.slow
 def test_the_series_script_as_printed(tmp_path):
     """Word for word but for its import line, on a real mnist.pkl.gz; one epoch in place of a hundred."""
     (X, y), (X_test, y_test), (X_left, y_left) = load_mnist(cnn=False, validation=True)

@@ -11,6 +11,8 @@ import pytest
 import cnn_ext
 from cnn_ext import SGD, NeuralNet, fit, make_mnist_cnn
 
+pytestmark = pytest.mark.slow
+
 
 def batch_normalized_net():
     conv = cnn_ext.Conv((1, 28, 28), 8, 3, 3, 1, 1, rng=0)

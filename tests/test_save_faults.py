@@ -14,7 +14,7 @@ import pytest
 from cnn_ext import SGD, Callback, Checkpoint, Flatten, FullyConnected, NeuralNet, _files, fit
 from cnn_ext.model_file import read_model, write_model
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the calls of POSIX")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="the calls of POSIX")]
 
 
 def make_net(seed=0):

@@ -16,6 +16,8 @@ import pytest
 import cnn_ext
 from cnn_ext import SGD, Conv, NeuralNet, fit, kernels, make_mnist_cnn
 
+pytestmark = pytest.mark.slow
+
 F = np.float32
 IN_USE = "in use by another thread: give each thread a copy of its own"
 

@@ -94,6 +94,7 @@ def member(name, kind, size):
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss in KB, files with holes")
 def test_bombs(tmp_path):
     size = 1 << 30

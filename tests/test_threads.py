@@ -52,6 +52,7 @@ def start(value, common=""):
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_environment_variable():
     assert start("5").stdout.strip() == "5"
     assert start("").stdout.strip() == str(threads.usable_cpus())
@@ -59,6 +60,7 @@ def test_environment_variable():
         assert f"CNN_EXT_NUM_THREADS must be an int in [1, 256], got '{value}'" in start(value).stderr
 
 
+@pytest.mark.slow
 def test_common_variable():
     assert start("", "1").stdout.strip() == start("", " 1,4").stdout.strip() == "1"
     assert start("5", "1").stdout.strip() == "5"

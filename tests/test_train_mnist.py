@@ -14,6 +14,8 @@ import cnn_ext
 from cnn_ext import NeuralNet, train_mnist
 from cnn_ext.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "cnn_ext.train_mnist"]
 SMALL = ["--epochs", "2", "--train-size", "300", "--test-size", "100"]
 STOPPING = ["--validation-size", "100", "--early-stopping", "1"]

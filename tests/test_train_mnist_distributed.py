@@ -11,6 +11,8 @@ import pytest
 
 from cnn_ext import threads, train_mnist
 
+pytestmark = pytest.mark.slow
+
 # Batches of 50, 50 and 20 images: 3, 3 and 1 chunks, so that of four processes one, or three, have nothing to do.
 SMALL = ["--distributed", "--train-size", "120", "--validation-size", "200", "--epochs", "2"]
 RECIPE = ["--model", "small", "--augment", "RandomAffine:rotation=10", "--average", "0.9", "--standardize"]

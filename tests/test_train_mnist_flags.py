@@ -16,6 +16,8 @@ from cnn_ext.pretrained import PRETRAINED
 from cnn_ext.recipes import RECIPES, Recipe
 from cnn_ext.train_mnist import command
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--epochs", "1", "--train-size", "300", "--test-size", "100", "--quiet"]
 
 OVERRIDES = [  # a recipe, flags, the field they set, its value

@@ -67,12 +67,14 @@ def check(shape, k, side, padding, dtype, rng, monkeypatch):
             assert (np.abs(got - wanted) <= 2 * limit).all()  # in float64 `exact` is rounded as well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_kernels_and_twins_equal_the_direct_sums(geometry, dtype, rng, monkeypatch):
     check(*geometry, dtype, rng, monkeypatch)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_kernels_and_twins_equal_the_direct_sums_for_any_geometry(data):

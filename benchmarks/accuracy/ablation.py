@@ -42,8 +42,6 @@ def make_dropout_cnn(X_dim: tuple[int, int, int], num_class: int, *, rng: RngLik
     return [*layers[:-1], Dropout(0.5, rng=rng), layers[-1]]
 
 
-MODELS.update({"mnist+batch-norm": make_normalized_cnn, "mnist+dropout": make_dropout_cnn})
-
 BEST = RECIPES["best"]
 CHANGES = {
     "series": ("the series' network, constant rate", {"schedule": "constant", "test_last_only": True}),
@@ -57,6 +55,7 @@ CHANGES = {
 
 
 def main() -> None:
+    MODELS.update({"mnist+batch-norm": make_normalized_cnn, "mnist+dropout": make_dropout_cnn})
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--train-size", type=int, default=50_000)

@@ -80,10 +80,8 @@ def make_tiny_cnn(
     return [*layers, FullyConnected(math.prod(dim), num_class, rng=rng)]
 
 
-MODELS.update({name: partial(make_tiny_cnn, spec=spec) for name, spec in CANDIDATES.items()})
-
-
 def main() -> None:
+    MODELS.update({name: partial(make_tiny_cnn, spec=spec) for name, spec in CANDIDATES.items()})
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CANDIDATES)}")
     parser.add_argument("--epochs", type=int, default=40)
