@@ -55,7 +55,7 @@ def time_block(rounds: int, batch: int, side: int, channels: int, filter: int, t
 
     import cnn_ext
     from benchmarks import _sides
-    from cnn_ext.fusion import find_blocks
+    from cnn_ext.fusion import find_steps
 
     cnn_ext.set_num_threads(threads)
     torch.set_num_threads(threads)
@@ -64,7 +64,7 @@ def time_block(rounds: int, batch: int, side: int, channels: int, filter: int, t
     layers = [conv, cnn_ext.ReLU(), cnn_ext.Maxpool(conv.out_dim, 2, 2)]
     X = rng.standard_normal((batch, channels, side, side)).astype(np.float32)
     dout = rng.standard_normal((batch, *layers[2].out_dim)).astype(np.float32)
-    (block,) = find_blocks(layers)
+    (block,) = find_steps(layers)
     # Between blocks images stay channels last; so does PyTorch in that layout.
     block.takes_channels_last = block.gives_channels_last = True
     X_last, dout_last = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (X, dout))

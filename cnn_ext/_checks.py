@@ -42,6 +42,8 @@ def check_bool(name: str, value: Any) -> bool:
 
 def check_instance(name: str, value: Any, kind: type) -> None:
     """Raise DTypeError if `value` is not a `kind`."""
+    if isinstance(value, type) and issubclass(value, kind):
+        raise DTypeError(f"{name} must be of type {kind.__name__}, got the class {value.__name__}: call it")
     if not isinstance(value, kind):
         raise DTypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
 

@@ -17,7 +17,8 @@ from typing import Any
 from ._checks import as_contiguous
 from ._types import Array
 from .engine import ConvEngine, NormEngine
-from .layers import BatchNorm, Conv, Maxpool, ReLU
+from .foreign import Foreign
+from .layers import BatchNorm, Conv, Maxpool, ReLU, is_own
 
 LARGEST_POOL = 15  # the place of a winner is kept in one byte
 
@@ -82,10 +83,11 @@ class Block:
         return dX, [grads.get(layer, []) for layer in reversed(self.layers)]
 
 
-def find_blocks(layers: Sequence[Any]) -> list[Any]:
+def find_steps(layers: Sequence[Any]) -> list[Any]:
     """Return the layers in order, with each Conv and what can run in one with it replaced by a `Block`.
 
-    Exactly these types: a subclass may compute something else. The pooling windows must not overlap.
+    Exactly these types: a subclass may compute something else, and is `Foreign` as all layers that are not the
+    package's. The pooling windows must not overlap.
     """
     steps: list[Any] = []
     index = 0
@@ -94,7 +96,7 @@ def find_blocks(layers: Sequence[Any]) -> list[Any]:
             steps.append(Block(_run_of(layers, index)))
             index += len(steps[-1].layers)
         else:
-            steps.append(layers[index])
+            steps.append(layers[index] if is_own(layers[index]) else Foreign(layers[index], index))
             index += 1
     for before, after in pairwise(steps):
         if isinstance(before, Block) and isinstance(after, Block) and after.conv.X_dim == before.out_dim:

@@ -183,7 +183,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
         n = int.from_bytes(start, "little")
         if len(start) < 8 or n > status.st_size - 8 or n > LARGEST_HEADER:
             raise CheckpointCorruptError(
-                f"{path}: not a safetensors file: {status.st_size} bytes, of which the header would be {n}"
+                f"{path}: not a safetensors file: it begins with {start!r}, and has {status.st_size} bytes"
             )
         header = file.read(n)
         metadata, declared = _parsed(path, header)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,8 @@ from ._types import Array, Shape
 from .batches import as_indexable
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
 from .exchange import Exchange
-from .fusion import Block, find_blocks
+from .foreign import Foreign
+from .fusion import Block, find_steps
 from .layers import Conv, FullyConnected, Standardize
 from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, named_arrays
 from .loss import LossFunction, SoftmaxLoss, check_labels, check_takes_weights, softmax
@@ -142,12 +141,9 @@ class NeuralNet(Exchange):
             The last layer's output.
         """
         X = as_float_array("X", X, self.dtype)
-        self._steps = find_blocks(self.layers)
+        self._steps = find_steps(self.layers)
         for step in self._steps:
-            if isinstance(step, Block):
-                X = step.forward(X, training)
-            else:
-                X = step.forward(X, training=training) if _takes_training(step) else step.forward(X)
+            X = step.forward(X, training)
         return X
 
     @in_turn
@@ -169,6 +165,9 @@ class NeuralNet(Exchange):
             if isinstance(step, Block):
                 dout, block_grads = step.backward(dout, need_dX=not first)
                 grads.extend(block_grads)
+            elif isinstance(step, Foreign):
+                dout, layer_grads = step.backward(dout, need_dX=not first)
+                grads.append(layer_grads)
             elif first and type(step) in (Conv, FullyConnected):
                 grads.append(step.parameter_gradients(dout))
             else:
@@ -333,13 +332,3 @@ class NeuralNet(Exchange):
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         return f"NeuralNet([\n{layers}], l2={self.l2!r})"
-
-
-def _takes_training(layer: Any) -> bool:
-    return _function_takes_training(getattr(layer.forward, "__func__", layer.forward))
-
-
-@lru_cache(maxsize=256)
-def _function_takes_training(forward: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(forward).parameters
-    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

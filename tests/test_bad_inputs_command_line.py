@@ -80,7 +80,6 @@ BAD_CALLS = [
     (["--output", "no/folder", *SMALL], 73, "--output cannot be written"),
     (["--output", "a file/net", *SMALL], 73, "--output cannot be written"),
     (["--output", "x" * 5000, *SMALL], 73, "File name too long"),
-    (["--output", "/dev/null", *SMALL], 73, "--output cannot be written"),
     (["--log", "", *SMALL], 73, "--log cannot be written"),
     (["--log", "no/folder", *SMALL], 73, "--log cannot be written"),
     (["--output", "net", "--log", "net", *SMALL], 2, "--output and --log name the same file"),
@@ -101,6 +100,15 @@ def test_calls_that_fail(arguments, code, message, tmp_path, monkeypatch, capsys
     assert (found, error.count("\n")) == (code, 1) and error.startswith("train_mnist: ")
     assert message in error
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a file", b"no data")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
+@pytest.mark.parametrize("flag", ["--output", "--log"])
+def test_a_pipe_is_not_written_to(flag, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    code, error = run([flag, str(tmp_path / "pipe"), *SMALL], capsys)
+    assert code == 73 and f"{flag} cannot be written" in error and "not a regular file" in error
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("arguments", [["--lr", "nan"], ["--data", "nowhere"], ["--output", "no/folder/net"]])

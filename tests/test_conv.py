@@ -25,7 +25,7 @@ from cnn_ext import (
     kernels,
     reference,
 )
-from cnn_ext.fusion import Block, find_blocks
+from cnn_ext.fusion import Block, find_steps
 
 # (N, C, H, W), K, h_filter, w_filter, padding, stride
 GEOMETRIES = [
@@ -184,7 +184,7 @@ def one_by_one(layers, X, y):
 def test_blocks_give_what_the_layers_give(dtype, rtol, pool, rng):
     layers = layers_of(dtype, pool)
     net = NeuralNet(layers, l2=0)
-    assert [type(step) for step in find_blocks(layers)] == [Block, Block, Flatten, FullyConnected]
+    assert [type(step) for step in find_steps(layers)] == [Block, Block, Flatten, FullyConnected]
     X, y = rng.standard_normal((13, 2, 9, 8)).astype(dtype), rng.integers(0, 3, 13)
     out, _, expected = one_by_one(layers, X, y)
     assert net.forward(X).tobytes() == out.tobytes()
@@ -197,8 +197,11 @@ def test_blocks_give_what_the_layers_give(dtype, rtol, pool, rng):
 
 def blocks_of(layers):
     """The types of each step, those of a block in brackets."""
-    types = lambda step: [type(layer) for layer in step.layers] if isinstance(step, Block) else type(step)  # noqa: E731
-    return [types(step) for step in find_blocks(layers)]
+
+    def types(step):
+        return [type(layer) for layer in step.layers] if isinstance(step, Block) else type(getattr(step, "layer", step))
+
+    return [types(step) for step in find_steps(layers)]
 
 
 def test_blocks_only_where_nothing_else_could_be_meant():

@@ -10,8 +10,6 @@ import pytest
 import cnn_ext
 from cnn_ext import NeuralNet, kernels, make_small_cnn
 
-pytestmark = pytest.mark.slow
-
 F = np.float32
 X, W, B = np.ones((2, 3, 8, 8), F), np.ones((4, 3, 3, 3), F), np.ones(4, F)
 DOUT = np.ones((2, 4, 8, 8), F)
@@ -79,12 +77,14 @@ def test_the_tables_are_complete():
     assert functions == set(CALLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_kernels(name):
     function, *arguments = CALLS[name]
     assert growth(lambda: function(*arguments), 300) < bound(300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_kernels_that_refuse(name):
     function, _, *rest = CALLS[name]
@@ -96,6 +96,7 @@ def test_kernels_that_refuse(name):
     assert growth(call, 1000) < bound(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name):
     layer = LAYERS[name]()
@@ -106,6 +107,7 @@ def test_layers(name):
     assert growth(call, 300) < bound(300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_that_refuse(name):
     layer = LAYERS[name]()
@@ -120,6 +122,7 @@ def test_layers_that_refuse(name):
     assert growth(call, 300) < bound(300)
 
 
+@pytest.mark.slow
 def test_steps_of_a_training():
     net, optimizer = NeuralNet(make_small_cnn((1, 8, 8), 3, rng=0)), cnn_ext.Adam()
     params = list(net.named_params().values())

@@ -20,7 +20,7 @@ ROOMS = {
     "data": [
         *("images", "image_form", "digits", "preparation", "datasets", "batches", "augmentation", "views", "prefetch"),
     ],
-    "network": ["fusion", "summary", "model_file", "saving", "exchange", "network", "folding"],
+    "network": ["foreign", "fusion", "summary", "model_file", "saving", "exchange", "network", "folding"],
     "models": ["models", "pretrained", "ensemble", "_class_names"],
     "training": [
         *("optimizers", "schedules", "clipping", "averaging", "callbacks", "logs", "progress", "interruption"),

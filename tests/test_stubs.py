@@ -22,7 +22,7 @@ def stub_of(name):
 
 def test_every_compiled_module_has_a_stub():
     folder = Path(cnn_ext.__file__).parent
-    assert sorted(path.stem for path in folder.glob("*.pyi")) == MODULES and len(MODULES) == 8
+    assert sorted(path.stem for path in folder.glob("*.pyi")) == MODULES, "each needs a stub: cnn_ext/_NAME.pyi"
 
 
 @pytest.mark.parametrize("name", MODULES)

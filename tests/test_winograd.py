@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_ext import Conv, DTypeError, Maxpool, ReLU, ShapeError, kernels, reference
-from cnn_ext.fusion import Block, find_blocks
+from cnn_ext.fusion import Block, find_steps
 
 # (N, C, H, W), K, side, padding
 GEOMETRIES = [
@@ -203,7 +203,7 @@ def test_the_layer_chooses_by_its_shape(arguments, tile, rng):
 def test_blocks_of_tiles_give_what_the_layers_give(side, pool, in_one, dtype, rng):
     conv = Conv((9, 13, 11), 17, side, side, 1, side // 2, dtype=dtype, rng=0)
     layers = [conv, ReLU(), Maxpool(conv.out_dim, pool, pool)]
-    steps = find_blocks(layers)
+    steps = find_steps(layers)
     assert conv.tile > 0 and isinstance(steps[0], Block) and (len(steps) == 1) == in_one
     X = rng.standard_normal((7, 9, 13, 11)).astype(dtype)
     fused, single = X, X

@@ -152,7 +152,10 @@ class Conv(Layer):
             raise ShapeError(f"X must be 4-D (N, C, H, W), got {X.ndim}-D {X.shape}")
         if X.shape[1] != self.X_dim[0]:
             plural = "s" if self.X_dim[0] > 1 else ""
-            raise ShapeError(f"Conv expects {self.X_dim[0]} input channel{plural}, got {X.shape[1]}")
+            raise ShapeError(
+                f"Conv expects {self.X_dim[0]} input channel{plural}, got {X.shape[1]}: X must be (N, C, H, W), "
+                f"here (N, *{self.X_dim}), got {X.shape}"
+            )
         if X.shape[1:] != self.X_dim:
             raise ShapeError(f"Conv expects images of shape {self.X_dim}, got {X.shape[1:]}")
         return X
