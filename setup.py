@@ -4,6 +4,7 @@ CNN_EXT_DEBUG=1 builds without optimization, with assertions and Cython's bounds
 """
 
 import os
+import re
 import shutil
 import sys
 
@@ -20,15 +21,31 @@ UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 # On Windows clang-cl, which comes with Visual Studio and LLVM: the kernels need vector types, which MSVC's own lacks.
 WINDOWS_FLAGS = ["/O2", "/std:c11", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]
 
-HEADERS = [f"src/{name}" for name in sorted(os.listdir("src")) if name.endswith((".h", ".pxd"))]
+OURS = os.listdir("src")
 
 
 def extension(name, *c_files):
     sources = [f"src/_{name}.pyx", *(f"src/{c_file}" for c_file in c_files)]
-    return Extension(f"cnn_ext._{name}", sources, include_dirs=["src"], depends=HEADERS)
+    return Extension(f"cnn_ext._{name}", sources, include_dirs=["src"], depends=headers_of(sources))
+
+
+def headers_of(sources):
+    """Return those of our headers that the sources need, also through others: a change builds no more than that."""
+    found = list(sources)
+    for path in found:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        names = re.findall(r'"(\w+\.h)"', text)
+        names += [f"{name}.pxd" for name in re.findall(r"^from (\w+) cimport", text, re.MULTILINE)]
+        found += [f"src/{name}" for name in dict.fromkeys(names) if f"src/{name}" not in found and name in OURS]
+    return found[len(sources) :]
 
 
 class BuildExt(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or True  # as many modules at once as there are CPUs
+
     def build_extensions(self):
         unix = self.compiler.compiler_type in ("unix", "mingw32", "cygwin")
         if not unix:
