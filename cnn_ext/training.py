@@ -263,9 +263,9 @@ def _step(run: Run, train_step: Any, batch: tuple[Array, ...], factor: float, ma
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found and named below
             loss, grads = train_step(*batch)
     except NonFiniteError as error:
-        raise NonFiniteError(f"step {run.step + 1}: {error}") from error
+        raise NonFiniteError(f"step {run.step + 1}: {error}{_told_of_scale(batch[0])}") from error
     if not np.isfinite(loss):
-        raise NonFiniteError(f"step {run.step + 1}: the loss is {loss}")
+        raise NonFiniteError(f"step {run.step + 1}: the loss is {loss}{_told_of_scale(batch[0])}")
     named = run.net.named_params()
     in_layer_order = [grad for layer_grads in reversed(grads) for grad in layer_grads]
     if max_norm is not None:
@@ -273,3 +273,9 @@ def _step(run: Run, train_step: Any, batch: tuple[Array, ...], factor: float, ma
     run.optimizer.step(list(named.values()), in_layer_order, factor=factor, names=list(named))
     run.step += 1
     run.loss = float(loss)
+
+
+def _told_of_scale(X: Array) -> str:
+    """Return a hint for those who have left their pixels as they were."""
+    largest = float(np.abs(X).max())
+    return f"; the images hold numbers up to {largest:g}: scale them to [0, 1]" if 100 <= largest < np.inf else ""

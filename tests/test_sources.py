@@ -99,3 +99,11 @@ def test_a_form_that_digits_do_not_have(tmp_path):
         load_data(tmp_path, preparation="digit")
     with pytest.raises(ValueError, match=r"preparation.* must be one of digit, middle, got .whole.$"):
         load_data(tmp_path, preparation="whole")
+
+
+@pytest.mark.parametrize("content", [b"no data at all", b"\x89PNG\r\n\x1a\n", b"{}"])
+def test_a_file_of_another_kind_is_told_what_there_could_be(content, tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataFormatError, match=r"data.txt: none of the data that can be read: a folder of pictures"):
+        load_data(path)

@@ -10,7 +10,7 @@ from typing import Any
 from .._checks import check_int
 from ..errors import DataFormatError
 from ..image_form import ImageForm
-from ._reader import path_name
+from ._reader import open_data, path_name
 from .cifar10 import CLASSES, is_cifar10, read_cifar10
 from .image_csv import holds_pictures, load_image_csv
 from .image_data import ImageData
@@ -19,6 +19,10 @@ from .mnist import N_CLASSES, Part, PathLike, first_images, read_mnist
 from .pictures import is_picture, is_visible
 from .scaled_images import ScaledImages
 
+PICKLE_START = b"\x80"
+READABLE = (
+    "a folder of pictures for each class, a CSV file, a folder of IDX files, CIFAR-10, or the series' mnist.pkl.gz"
+)
 PICTURES = ("folder", "table")
 """The kinds of sources whose images are pictures, of any size and mode; the others hold pixels."""
 
@@ -32,7 +36,7 @@ def kind_of(path: PathLike | None) -> str:
     OSError
         It cannot be looked at, or is a folder with nothing of these in it.
     DataFormatError
-        A folder of pictures without classes; a CSV file that is none.
+        A folder of pictures without classes; a CSV file that is none; a file of none of these kinds.
     """
     if path is None:
         return "mnist"
@@ -41,7 +45,13 @@ def kind_of(path: PathLike | None) -> str:
         return _kind_of_folder(name)
     if name.lower().endswith((".csv", ".csv.gz")):
         return "table" if holds_pictures(name) else "pixels"
-    return "cifar10" if is_cifar10(name) else "mnist"
+    if is_cifar10(name):
+        return "cifar10"
+    if not name.endswith((".gz", ".pkl", ".pickle")):
+        with open_data(name) as reader:
+            if reader.read(1) != PICKLE_START:
+                raise reader.error(f"none of the data that can be read: {READABLE}")
+    return "mnist"
 
 
 def load_data(
