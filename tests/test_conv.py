@@ -214,6 +214,7 @@ def test_blocks_only_where_nothing_else_could_be_meant():
     conv, relu, pool = layers_of()[:3]
     norm = BatchNorm(conv.out_dim)
     assert blocks_of([relu, conv, norm, relu, pool, relu]) == [ReLU, [Conv, BatchNorm, ReLU, Maxpool], ReLU]
+    assert blocks_of([conv, norm, norm, relu]) == [[Conv, BatchNorm], BatchNorm, ReLU]
     assert blocks_of([conv, norm, conv, relu, conv]) == [[Conv, BatchNorm], [Conv, ReLU], [Conv]]
     assert blocks_of([conv, MyReLU(), pool]) == [[Conv], MyReLU, Maxpool]
     assert blocks_of([conv, relu, Maxpool(conv.out_dim, 3, 2)]) == [[Conv, ReLU], Maxpool]  # its windows overlap

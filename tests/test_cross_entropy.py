@@ -198,3 +198,8 @@ def test_evaluation_in_chunks_is_the_mean_over_all(rng):
     assert net.evaluate(X, y)[0] == pytest.approx(whole, rel=1e-13)  # other sums over 300 rows of float64
     net.loss_func = CrossEntropy(class_weight=[0, 0, 0])
     assert net.evaluate(X, y)[0] == 0
+
+
+def test_a_single_class_has_a_weight_too():
+    loss, dscores = CrossEntropy(class_weight=[2])(np.zeros((3, 1)), np.zeros(3, np.int64))
+    assert loss == 0 and not dscores.any()

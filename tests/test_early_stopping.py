@@ -245,3 +245,8 @@ def test_a_record_without_the_quantity(data):
 def test_bad_settings(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_before_the_first_epoch_there_is_no_best_one():
+    stopping = EarlyStopping()
+    assert stopping.best_epoch == 0 and math.isnan(stopping.best_value)

@@ -176,3 +176,11 @@ def test_layers_that_no_longer_fit(rng):
     net.layers[1] = BatchNorm((3, 4, 5))
     with pytest.raises(ShapeError, match=r"layer 1 \(BatchNorm\) takes inputs of shape"):
         fold_batch_norm(net)
+
+
+def test_after_inference_there_is_nothing_to_go_back_from(rng):
+    net, X = blocks(rng), rng.random((3, 1, 18, 14), np.float32)
+    out = net.forward(X)
+    net.forward(X, training=False)
+    with pytest.raises(RuntimeError, match=r"backward\(\) called before forward\(\)"):
+        net.backward(np.ones_like(out))

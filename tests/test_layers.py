@@ -402,3 +402,8 @@ def test_what_the_compiled_code_gets_is_contiguous_and_aligned(layout, rng):
     assert plain.flags.c_contiguous and plain.flags.aligned and plain.dtype.isnative
     np.testing.assert_array_equal(plain, x)
     assert as_contiguous(x) is x
+
+
+def test_two_values_are_enough_to_normalize():
+    out = BatchNorm(2, dtype=np.float64).forward(np.array([[0.0, 5.0], [2.0, 5.0]]))
+    np.testing.assert_allclose(out, [[-1, 0], [1, 0]], atol=1e-5)  # eps in the square root

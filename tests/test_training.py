@@ -269,6 +269,6 @@ def test_the_csv_log_has_a_line_an_epoch(data, tmp_path):
 @pytest.mark.parametrize(("factor", "told"), [(255, True), (1, False)])
 def test_images_that_were_not_scaled_are_told_of_where_it_diverges(factor, told, data):
     X, y = data
-    with pytest.raises(NonFiniteError, match="^step ") as caught:
+    with pytest.raises(NonFiniteError, match=r"^step ") as caught:
         fit(make_net(), factor * X, y, optimizer=SGD(1e25), epochs=3, batch_size=10, rng=0)
     assert ("scale them to [0, 1]" in str(caught.value)) == told
