@@ -5,8 +5,8 @@
 A child process makes the calls, seeded, from `_calls`, and uses the layers and networks it makes; at times several
 threads do. Every exception must be of a documented family. The child's exit code tells of crashes, faulthandler
 where. The resident set is looked at every 5 seconds: its mean in the last fifth of the time may not exceed that in
-the second fifth (after the warm-up) by more than 16 MB. Before each look glibc gives back what is free and only kept for
-later: after a million calls of all sizes that is tens of megabytes.
+the second fifth (after the warm-up) by more than 16 MB. Before each look glibc gives back what is free and only kept
+for later: after a million calls of all sizes that is tens of megabytes.
 """
 
 from __future__ import annotations
