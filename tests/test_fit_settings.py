@@ -50,6 +50,25 @@ def conv_net():
     return NeuralNet([conv, BatchNorm(conv.out_dim), ReLU(), pool, Flatten(), FullyConnected(64, 3, rng=1)])
 
 
+def test_a_last_batch_of_two_rows_is_enough_to_normalize(rng):
+    net = NeuralNet([FullyConnected(4, 8, rng=0), BatchNorm(8), FullyConnected(8, 3, rng=1)])
+    history = fit(net, rng.random((6, 4), np.float32), np.arange(6) % 3, optimizer=SGD(0.1), epochs=1, batch_size=4)
+    assert np.isfinite(history.loss).all()
+
+
+def test_the_step_whose_loss_is_not_finite_is_told(data):
+    steps = []
+
+    def loss_func(scores, y):
+        steps.append(len(y))
+        return (np.inf if len(steps) == 3 else 1.0), np.zeros_like(scores)
+
+    net = make_net()
+    net.loss_func = loss_func
+    with pytest.raises(NonFiniteError, match="step 3: the loss is inf"):
+        fit(net, *data, optimizer=SGD(0.1), epochs=1, batch_size=10)
+
+
 def bits(net):
     return b"".join(array.tobytes() for layer in net.layers for array in layer.state().values())
 

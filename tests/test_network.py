@@ -52,6 +52,13 @@ def test_a_step_is_loss_penalty_and_gradients(images):
     np.testing.assert_array_equal(grads[-2][0], plain_grads[-2][0])  # gamma is not penalized
 
 
+def test_any_strength_of_the_penalty_counts(images):
+    X, y = images[0][:8], images[1][:8]
+    losses = {l2: small_net(l2=l2).train_step(X, y)[0] for l2 in (0, 1, 2)}
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-5)
+    assert losses[1] > losses[0] + 0.1
+
+
 def test_backward_is_the_layers_one_by_one(images):
     net, other = small_net(), small_net()
     out = net.forward(images[0][:5])
