@@ -203,3 +203,8 @@ def test_evaluation_in_chunks_is_the_mean_over_all(rng):
 def test_a_single_class_has_a_weight_too():
     loss, dscores = CrossEntropy(class_weight=[2])(np.zeros((3, 1)), np.zeros(3, np.int64))
     assert loss == 0 and not dscores.any()
+
+
+def test_the_weight_that_is_wrong_is_told_not_one_of_zero():
+    with pytest.raises(ValueError, match=r"class_weight must be in \[0, inf\), got -1.0 at 1"):
+        CrossEntropy(class_weight=[0, -1, 2])
