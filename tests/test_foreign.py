@@ -126,3 +126,23 @@ def test_nobody_asks_the_first_one_for_dX():
     net = NeuralNet([First(), Flatten(), FullyConnected(4, 2, rng=0)])
     _, grads = net.train_step(np.ones((5, 4), np.float32), np.zeros(5, np.int64))
     assert grads[-1][0].shape == (1,)
+
+
+def test_the_penalty_is_not_added_to_an_array_that_the_layer_keeps():
+    class Keeping:
+        def __init__(self):
+            self.params = [np.eye(3, dtype=np.float32)]
+            self.W = self.params[0]  # what the penalty is on
+            self.gradient = np.zeros((3, 3), np.float32)
+
+        def forward(self, X):
+            return X @ self.params[0]
+
+        def backward(self, dout):
+            return dout, [self.gradient]
+
+    layer = Keeping()
+    net = NeuralNet([FullyConnected(4, 3, rng=0), layer, FullyConnected(3, 2, rng=1)], l2=0.5)
+    _, grads = net.train_step(np.ones((5, 4), np.float32), np.zeros(5, np.int64))
+    np.testing.assert_array_equal(grads[1][0], 0.5 * np.eye(3))
+    assert not layer.gradient.any()
