@@ -29,14 +29,9 @@ def fastest(ms: dict[str, float]) -> float:
     return min(value for name, value in ms.items() if name != "cnn_ext")
 
 
-def steps_with_avx2() -> str:
-    """Return the table of steps on a processor without AVX-512."""
-    return steps("avx2/torch_step")
-
-
-def steps(log: str = "torch_step") -> str:
+def steps() -> str:
     both: dict[tuple[int, int], dict[str, Any]] = {}
-    for record in records(log):
+    for record in records("torch_step"):
         both.setdefault((record["batch"], record["threads"]), {})[record["state"]] = record
     rows = []
     for (batch, threads), states in sorted(both.items(), key=lambda item: (-item[0][1], item[0][0])):
@@ -120,6 +115,6 @@ def in_words() -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    print(steps(), others(), panel(), steps_with_avx2(), sep="\n")
+    print(steps(), others(), panel(), sep="\n")
     for page, sentences in in_words().items():
         print(f"{page}:", *sentences, sep="\n  ")
