@@ -29,9 +29,14 @@ def fastest(ms: dict[str, float]) -> float:
     return min(value for name, value in ms.items() if name != "cnn_ext")
 
 
-def steps() -> str:
+def steps_with_avx2() -> str:
+    """Return the table of steps on a processor without AVX-512."""
+    return steps("avx2/torch_step")
+
+
+def steps(log: str = "torch_step") -> str:
     both: dict[tuple[int, int], dict[str, Any]] = {}
-    for record in records("torch_step"):
+    for record in records(log):
         both.setdefault((record["batch"], record["threads"]), {})[record["state"]] = record
     rows = []
     for (batch, threads), states in sorted(both.items(), key=lambda item: (-item[0][1], item[0][0])):
@@ -83,11 +88,13 @@ def in_words() -> dict[str, list[str]]:
     ratios = {name: network["ratio"] for name, network in records("panel")[0]["networks"].items()}
     frameworks = records("frameworks")[0]["ms"]
     jax, keras = (frameworks[name] / frameworks["cnn_ext"] for name in ("JAX", "Keras/TensorFlow"))
+    avx2 = [row.split("|")[4].strip() for row in steps_with_avx2().splitlines()[2:]]
     readme = [
+        f"On two CPUs with AVX2 alone the ratios are {avx2[0]}, {avx2[1]} and {avx2[2]}.",
         f"Against JAX a step is {jax:.1f} times as fast, against Keras/TensorFlow {keras:.1f} times, against the "
         f"series' own code {records('series_step')[0]['ratio']:.1f} times; on twelve other networks "
         f"{records('panel')[0]['geometric_mean']:.2f} times as fast as PyTorch's, as a geometric mean, at the least "
-        f"{min(ratios.values()):.1f} times."
+        f"{min(ratios.values()):.1f} times.",
     ]
     (roofline,) = records("roofline")
     of_peak = {kernel["name"]: f"{kernel['share_of_peak']:.0%}".replace("%", " %") for kernel in roofline["kernels"]}
@@ -115,6 +122,6 @@ def in_words() -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    print(steps(), others(), panel(), sep="\n")
+    print(steps(), steps_with_avx2(), others(), panel(), sep="\n")
     for page, sentences in in_words().items():
         print(f"{page}:", *sentences, sep="\n  ")

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 TABLES = [
     ("README.md", "tables", "steps"),
     ("docs/performance.md", "tables", "steps"),
+    ("docs/performance.md", "tables", "steps_with_avx2"),
     ("docs/performance.md", "tables", "others"),
     ("docs/performance.md", "tables", "panel"),
     ("README.md", "accuracy.table", "accuracy_table"),
