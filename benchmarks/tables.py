@@ -34,12 +34,17 @@ def steps_with_avx2() -> str:
     return steps("avx2/torch_step")
 
 
-def steps(log: str = "torch_step") -> str:
+def states_of(log: str) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return both states of each batch and number of threads, in the order of the table."""
     both: dict[tuple[int, int], dict[str, Any]] = {}
-    for record in records(log):
+    for record in sorted(records(log), key=lambda record: (-record["threads"], record["batch"])):
         both.setdefault((record["batch"], record["threads"]), {})[record["state"]] = record
+    return both
+
+
+def steps(log: str = "torch_step") -> str:
     rows = []
-    for (batch, threads), states in sorted(both.items(), key=lambda item: (-item[0][1], item[0][0])):
+    for (batch, threads), states in states_of(log).items():
         late, early = states["under way"], states["first steps"]
         ours, theirs = late["ms"]["cnn_ext"], fastest(late["ms"])
         label = f"batch {batch}, {threads} thread{'s' * (threads > 1)}"
@@ -88,7 +93,7 @@ def in_words() -> dict[str, list[str]]:
     ratios = {name: network["ratio"] for name, network in records("panel")[0]["networks"].items()}
     frameworks = records("frameworks")[0]["ms"]
     jax, keras = (frameworks[name] / frameworks["cnn_ext"] for name in ("JAX", "Keras/TensorFlow"))
-    avx2 = [row.split("|")[4].strip() for row in steps_with_avx2().splitlines()[2:]]
+    avx2 = [f"{states['under way']['ratio']:.2f}" for states in states_of("avx2/torch_step").values()]
     readme = [
         f"On two CPUs with AVX2 alone the ratios are {avx2[0]}, {avx2[1]} and {avx2[2]}.",
         f"Against JAX a step is {jax:.1f} times as fast, against Keras/TensorFlow {keras:.1f} times, against the "

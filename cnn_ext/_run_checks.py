@@ -10,7 +10,7 @@ import numpy as np
 from ._checks import as_array, check_instance
 from .batches import as_indexable, check_lengths
 from .callbacks import Callback
-from .distributed import DataParallel
+from .distributed import check_parallel
 from .errors import DTypeError
 from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_weights
 from .network import NeuralNet
@@ -23,8 +23,7 @@ def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callback
     check_instance("optimizer", optimizer, Optimizer)
     if schedule is not None and not callable(schedule):
         raise DTypeError(f"schedule must be callable, got {type(schedule).__name__}")
-    if parallel is not None:
-        check_instance("parallel", parallel, DataParallel)
+    check_parallel(parallel)
     check_instance("callbacks", callbacks, Sequence)  # read more than once
     for i, callback in enumerate(callbacks):
         check_instance(f"callbacks[{i}]", callback, Callback)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import check_int
+from ._checks import check_instance, check_int
 from ._extras import missing_extra
 from ._types import Array
 from .errors import DTypeError, ShapeError
@@ -151,6 +151,12 @@ class DataParallel:
         parts_of_scores = (row[n_sums * length :][: k * self._n_classes] for row, k in zip(received, rows, strict=True))
         net.scores = np.concatenate(list(parts_of_scores)).reshape(len(y), self._n_classes)
         return loss, grads
+
+
+def check_parallel(parallel: Any) -> None:
+    """Raise DTypeError if `parallel` is neither a DataParallel nor None."""
+    if parallel is not None:
+        check_instance("parallel", parallel, DataParallel)
 
 
 class _Chunks:

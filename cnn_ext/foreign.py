@@ -31,8 +31,8 @@ class Foreign:
         self._check_dtype("forward", out)
         return out
 
-    def backward(self, dout: Array, need_dX: bool) -> tuple[Array, list[Array]]:
-        """Return the gradients of the layer's input, which counts only with `need_dX`, and of its params."""
+    def backward(self, dout: Array, need_dX: bool) -> tuple[Array, list[list[Array]]]:
+        """Return the gradients of the input, which counts only with `need_dX`, and of params, as a `Block` does."""
         result = self.layer.backward(dout)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise DTypeError(
@@ -47,7 +47,7 @@ class Foreign:
         shapes, wanted = ([getattr(array, "shape", None) for array in of] for of in (grads, self.layer.params))
         if shapes != wanted:
             raise ShapeError(f"{self._name}: backward must return gradients of shapes {wanted}, got {shapes}")
-        return dX, grads
+        return dX, [grads]
 
     def _check_dtype(self, method: str, array: Array) -> None:
         if array.dtype != self._before[1]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ._checks import as_list
 from ._types import Array, Shape
 from .batches import as_indexable
+from .distributed import DataParallel, check_parallel
 from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeError, shown
 from .exchange import Exchange
 from .foreign import Foreign
@@ -24,9 +25,6 @@ from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
 from .summary import summary_html, summary_table
 from .turns import Turn, in_turn
-
-if TYPE_CHECKING:
-    from .distributed import DataParallel
 
 INFERENCE_CHUNK = 128
 """Images that go through the network at a time in inference: bounds its memory."""
@@ -162,12 +160,9 @@ class NeuralNet(Exchange):
         grads: list[list[Array]] = []
         for step in reversed(steps[n_fixed:]):
             first = step is steps[n_fixed]  # nobody asks for the gradient of the images
-            if isinstance(step, Block):
-                dout, block_grads = step.backward(dout, need_dX=not first)
-                grads.extend(block_grads)
-            elif isinstance(step, Foreign):
-                dout, layer_grads = step.backward(dout, need_dX=not first)
-                grads.append(layer_grads)
+            if isinstance(step, (Block, Foreign)):
+                dout, step_grads = step.backward(dout, need_dX=not first)
+                grads.extend(step_grads)
             elif first and type(step) in (Conv, FullyConnected):
                 grads.append(step.parameter_gradients(dout))
             else:
@@ -226,8 +221,7 @@ class NeuralNet(Exchange):
         DTypeError
             `parallel` is something else.
         """
-        if parallel is not None and not hasattr(parallel, "gather"):
-            raise DTypeError(f"parallel must be of type DataParallel, got {type(parallel).__name__}")
+        check_parallel(parallel)
         X = as_indexable("X", X)
         y = check_labels(y, len(X), np.iinfo(np.int64).max)
         if len(y) == 0:

@@ -20,11 +20,21 @@ ROOMS = {
     "data": [
         *("images", "image_form", "digits", "preparation", "datasets", "batches", "augmentation", "views", "prefetch"),
     ],
-    "network": ["foreign", "fusion", "summary", "model_file", "saving", "exchange", "network", "folding"],
+    "network": [
+        "distributed",
+        "foreign",
+        "fusion",
+        "summary",
+        "model_file",
+        "saving",
+        "exchange",
+        "network",
+        "folding",
+    ],
     "models": ["models", "pretrained", "ensemble", "_class_names"],
     "training": [
         *("optimizers", "schedules", "clipping", "averaging", "callbacks", "logs", "progress", "interruption"),
-        *("checkpoint", "keeper", "run_settings", "run_state", "_keeping", "_run_checks", "distributed"),
+        *("checkpoint", "keeper", "run_settings", "run_state", "_keeping", "_run_checks"),
         *("training", "lr_range", "solvers", "recipes"),
     ],
     "doors": [

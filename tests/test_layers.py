@@ -20,7 +20,6 @@ from cnn_ext import (
     Tanh,
     reference,
 )
-from cnn_ext._checks import as_contiguous
 from cnn_ext.datasets.scaled_images import ScaledImages
 from cnn_ext.layers import LAYER_TYPES
 
@@ -394,14 +393,6 @@ BAD = [
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
-
-
-def test_what_the_compiled_code_gets_is_contiguous_and_aligned(layout, rng):
-    x = rng.normal(size=(3, 4, 6)).astype(np.float32)
-    plain = as_contiguous(layout(x), np.float32)
-    assert plain.flags.c_contiguous and plain.flags.aligned and plain.dtype.isnative
-    np.testing.assert_array_equal(plain, x)
-    assert as_contiguous(x) is x
 
 
 def test_two_values_are_enough_to_normalize():
