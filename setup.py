@@ -19,7 +19,7 @@ DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
 UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 # On Windows clang-cl, which comes with Visual Studio and LLVM: the kernels need vector types, which MSVC's own lacks.
-WINDOWS_FLAGS = ["/O2", "/std:c11", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]
+WINDOWS_FLAGS = ["/Od" if DEBUG else "/O2", "/std:c11", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]
 
 OURS = os.listdir("src")
 

@@ -13,8 +13,6 @@ import numpy as np
 from ._types import Array
 from .errors import DTypeError, ShapeError
 
-FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-
 
 def check_int(name: str, value: Any, minimum: int, maximum: int | None = sys.maxsize) -> int:
     """Return `value` as an int; bools, floats and strings are a DTypeError, out of range a ValueError."""
@@ -84,13 +82,21 @@ def is_inside(value: float, interval: str) -> bool:
     return above and below
 
 
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether this is float32 or float64, in either byte order.
+
+    By its letter: where a long double is as short as a double, their dtypes are equal.
+    """
+    return dtype.char in "fd"
+
+
 def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """Return `dtype` as float32 or float64 in native byte order, or raise DTypeError."""
     try:
         found = np.dtype("O" if dtype is None else dtype)  # to NumPy, None means float64
     except (TypeError, ValueError, SyntaxError) as error:  # NumPy parses text: "(2,3" is a SyntaxError
         raise DTypeError(f"{name} must be float32 or float64, got {dtype!r}") from error
-    if found not in FLOAT_DTYPES:
+    if not (is_float(found) and found.isnative):
         raise DTypeError(f"{name} must be float32 or float64, got {dtype if dtype is None else found}")
     return found
 
@@ -110,6 +116,11 @@ def check_countable(name: str, shape: tuple[int, ...]) -> None:
         raise ShapeError(f"{name} {shape} makes more numbers than can be counted")
 
 
+def above_zero(value: float, dtype: np.dtype[Any]) -> Any:
+    """Return a number > 0 in `dtype`, not rounded to 0: what keeps a divisor from that."""
+    return max(dtype.type(value), np.finfo(dtype).tiny)
+
+
 def as_array(name: str, x: Any) -> Array:
     """Return what NumPy can view as an array: arrays and their like, buffers, lists, and DLPack on the CPU.
 
@@ -122,6 +133,8 @@ def as_array(name: str, x: Any) -> Array:
             return np.asarray(x)
     except ValueError as error:
         raise ShapeError(f"{name} must be an array, got a {type(x).__name__} that makes none: {error}") from error
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise DTypeError(f"{name} must be an array that NumPy can view, got {type(x).__name__}: {error}") from error
     try:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -145,7 +158,7 @@ def check_array(name: str, x: Any, ndim: int | None = None) -> Array:
         raise DTypeError(f"{name} must be a numpy.ndarray, got {type(x).__name__}")
     if isinstance(x, np.ma.MaskedArray):
         raise DTypeError(f"{name} must be a plain numpy.ndarray, got a masked array")
-    if x.dtype.newbyteorder("=") not in FLOAT_DTYPES:
+    if not is_float(x.dtype):
         raise DTypeError(f"{name} must be float32 or float64, got {x.dtype}")
     if ndim is not None and x.ndim != ndim:
         axes = {4: " (N, C, H, W)", 2: " (rows, columns)"}.get(ndim, "")

@@ -1,4 +1,4 @@
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -9,11 +9,6 @@ from ._windows import Windows
 _Real = TypeVar("_Real", np.float32, np.float64)
 _Reals = np.ndarray[Any, np.dtype[_Real]]
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-
-@final
-class Turn:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 def buffer_sizes(
     real_bytes: int,
@@ -38,7 +33,6 @@ def forward(
     out: _Reals[_Real],
     out_channels_last: bool,
     places: _Bytes,
-    turn: Turn,
 ) -> None: ...
 def pad_images(
     windows: Windows,
@@ -46,7 +40,6 @@ def pad_images(
     tile: int,
     x: _Reals[_Real],
     padded: _Reals[_Real],
-    turn: Turn,
 ) -> None: ...
 def backward(
     windows: Windows,
@@ -66,5 +59,4 @@ def backward(
     db: _Reals[_Real],
     dx: _Reals[_Real],
     x_channels_last: bool,
-    turn: Turn,
 ) -> None: ...

@@ -1,13 +1,19 @@
-"""How the command line fails: one line, and an exit code that tells what kind of failure it was."""
+"""Command lines: how flags are read, and how a program fails, by one line and an exit code that tells the kind."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ._checks import is_inside
+from .errors import printable
+
 DIVERGED, USAGE, BAD_DATA, NO_DATA, NO_OUTPUT, IO_ERROR, INTERRUPTED, TERMINATED = 1, 2, 65, 66, 73, 74, 130, 143
+LONGEST = 10**18
+"""From here on ints are refused: what is counted must fit into a machine word."""
 
 
 def exit_code(program: str, run: Callable[[], int], interrupted: str = "interrupted") -> int:
@@ -21,17 +27,46 @@ def exit_code(program: str, run: Callable[[], int], interrupted: str = "interrup
 def told(program: str, error: Failure | KeyboardInterrupt, interrupted: str) -> int:
     """Tell in one line what ended the program; return its exit code."""
     if isinstance(error, Failure):
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {printable(str(error))}", file=sys.stderr)
         return error.code
     print(f"\n{program}: {interrupted}", file=sys.stderr)
     return INTERRUPTED
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser to which a bad flag is a Failure."""
+    """A parser to which a bad flag is a Failure, told with the flag that was meant where one is near."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(
+                unknown[0].partition("=")[0], self._option_string_actions, n=1, cutoff=0.75
+            )
+            hint = f", did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return known
 
     def error(self, message: str) -> NoReturn:
         raise Failure(USAGE, f"{message} (--help lists the flags)")
+
+
+class Number:
+    """A type for argparse: an int or float inside an interval, written as in mathematics."""
+
+    def __init__(self, kind: type[int] | type[float], interval: str) -> None:
+        self.kind, self.interval = kind, interval
+
+    def __call__(self, text: str) -> int | float:
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = float("nan")
+        if self.kind is int and value >= LONGEST:
+            raise argparse.ArgumentTypeError(f"an int of at most 18 digits expected, got {text!r}")
+        if not is_inside(value, self.interval):
+            wanted = "an int" if self.kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")
+        return value
 
 
 class Failure(Exception):

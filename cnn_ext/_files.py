@@ -8,9 +8,10 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import DTypeError
 
@@ -28,7 +29,23 @@ def path_name(path: Any) -> str:
     return os.fsdecode(path)
 
 
-def open_without_waiting(path: str, flags: int) -> int:
+@contextmanager
+def open_regular(path: str | os.PathLike[str], otherwise: type[Exception]) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a regular file for reading, and give it with its size; of anything else `otherwise` is raised at once.
+
+    Raises
+    ------
+    OSError
+        The operating system refuses: FileNotFoundError, IsADirectoryError, PermissionError.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise otherwise(f"{os.fspath(path)}: not a regular file")
+        yield file, status.st_size
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
     """Open like os.open, except that a pipe without a writer does not block (Windows has no such flag)."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

@@ -7,8 +7,7 @@ import ast
 from dataclasses import fields, replace
 from typing import Any
 
-from ._checks import is_inside
-from ._failures import Parser
+from ._failures import Number, Parser
 from ._processes import FLAG
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
@@ -16,8 +15,6 @@ from .models import MODELS
 from .recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
 NOTHING = "none"
-LONGEST = 10**18
-"""From here on ints are refused: what is counted must fit into a machine word."""
 
 EPILOG = """\
 The settings of a recipe stand in cnn_ext/recipes.py. --augment takes one word for each change, with its numbers
@@ -104,25 +101,6 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
     if "augment" in changes:
         changes["augment"] = tuple(change for change in changes["augment"] if change != NOTHING)
     return replace(RECIPES[args.recipe], **changes)
-
-
-class Number:
-    """A type for argparse: an int or float inside an interval, written as in mathematics."""
-
-    def __init__(self, kind: type[int] | type[float], interval: str) -> None:
-        self.kind, self.interval = kind, interval
-
-    def __call__(self, text: str) -> int | float:
-        try:
-            value = self.kind(text)
-        except ValueError:
-            value = float("nan")
-        if self.kind is int and value >= LONGEST:
-            raise argparse.ArgumentTypeError(f"an int of at most 18 digits expected, got {text!r}")
-        if not is_inside(value, self.interval):
-            wanted = "an int" if self.kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{wanted} in {self.interval} expected, got {text!r}")
-        return value
 
 
 def optional(number: Number) -> Any:

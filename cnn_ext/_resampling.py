@@ -58,8 +58,8 @@ def inverse_affine(angle: Array, factor: Array, slope: Array, down: Array, right
 
 
 def check_fill(fill: Any) -> float:
-    """Return the finite value of what lies outside an image."""
-    return check_real("fill", fill, "(-inf, inf)")
+    """Return the value of what lies outside an image, if float32 can hold it."""
+    return check_real("fill", fill, "(-3.4e38, 3.4e38)")
 
 
 def gaussian_weights(sigma: Any, dtype: np.dtype[Any]) -> Array:

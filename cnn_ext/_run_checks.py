@@ -12,17 +12,21 @@ from .batches import as_indexable, check_lengths
 from .callbacks import Callback
 from .distributed import check_parallel
 from .errors import DTypeError
-from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_weights
+from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_takes_weights, check_weights
 from .network import NeuralNet
 from .optimizers import Optimizer
 
 
-def check_run(net: Any, optimizer: Any, schedule: Any, validation: Any, callbacks: Any, parallel: Any) -> None:
+def check_run(
+    net: Any, optimizer: Any, schedule: Any, validation: Any, callbacks: Any, augment: Any, parallel: Any
+) -> None:
     """Raise DTypeError unless these are what `fit` wants them to be, ValueError where the validation set is not."""
     check_instance("net", net, NeuralNet)
     check_instance("optimizer", optimizer, Optimizer)
     if schedule is not None and not callable(schedule):
         raise DTypeError(f"schedule must be callable, got {type(schedule).__name__}")
+    if augment is not None and not callable(augment):
+        raise DTypeError(f"augment must be callable, got {type(augment).__name__}")
     check_parallel(parallel)
     check_instance("callbacks", callbacks, Sequence)  # read more than once
     for i, callback in enumerate(callbacks):
@@ -42,6 +46,8 @@ def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None) -> Non
     A loss of one's own may make something else of its labels and weights: only their number is checked then.
     """
     n_images = check_lengths(as_indexable("X", X), as_indexable("y", as_array("y", y)))
+    if sample_weight is not None:
+        check_takes_weights(net.loss_func)
     if not (net.loss_func is SoftmaxLoss or isinstance(net.loss_func, CrossEntropy)):
         return
     shape = net.shapes()[-1]

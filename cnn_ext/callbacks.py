@@ -81,7 +81,8 @@ class Callback:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must keep for the callback to go on: by name, what JSON can hold or lists of arrays.
 
-        The arrays must not be written to afterwards.
+        Asked for after `on_start`, when a checkpoint is written. The arrays, of float32 or float64, must not be written
+        to afterwards.
         """
         return {}
 

@@ -104,7 +104,7 @@ class DataParallel:
         Raises
         ------
         DTypeError
-            A last layer that does not tell how many scores it gives.
+            A last layer that does not tell how many scores it gives; one with running statistics or draws of its own.
         ShapeError
             Another network than that of process 0.
         """
@@ -112,6 +112,13 @@ class DataParallel:
         if shape is None or len(shape) != 1:
             raise DTypeError(f"the last layer ({type(net.layers[-1]).__name__}) does not tell how many scores it gives")
         self._n_classes = shape[0]
+        for index, layer in enumerate(net.layers):
+            has_own = getattr(layer, "buffers", ()) or hasattr(layer, "rng")
+            if has_own and type(layer) not in (BatchNorm, Dropout):
+                raise DTypeError(
+                    f"layer {index} ({type(layer).__name__}) has running statistics or draws of its own: processes "
+                    "share those of BatchNorm and Dropout alone"
+                )
         arrays, drawing = list(arrays_of(net.layers)), drawing_layers(net)
         first, generators = self._comm.bcast((arrays, [layer.rng for layer in drawing]))
         shapes, wanted = ([(a.shape, a.dtype) for a in of] for of in (arrays, first))
@@ -180,7 +187,7 @@ class _Chunks:
 
     def _weight(self, start: int, stop: int) -> float:
         """Return what these images count in the mean loss."""
-        total_weight: Any = getattr(self._net.loss_func, "total_weight", lambda y: float(len(y)))
+        total_weight: Any = getattr(self._net.loss_func, "total_weight", lambda y, *_: float(len(y)))
         return float(total_weight(*(part[start:stop] for part in self._batch[1:])))
 
     def sum_of(self, node: Node) -> Array:
@@ -225,8 +232,11 @@ class _Chunks:
         grads, rest = [], iter(arrays)
         for layer in self._net.layers:
             grads.append([next(rest) for _ in layer.params])
-        for statistic, mean in zip(self._statistics(), rest, strict=True):
-            statistic[...] = mean
+        for layer in self._net.layers:
+            if (
+                type(layer) is BatchNorm
+            ):  # new arrays, as a forward pass has it: the old ones are put back after an error
+                layer.buffers[:] = [next(rest).copy() for _ in layer.buffers]
         return float(total[-1]), grads[::-1]
 
 

@@ -12,13 +12,19 @@ import numpy as np
 from ._compiled import _conv, _matmul, _norm
 from ._types import Array
 from ._windows import TILE_RESULTS, Windows, winograd_tile
+from .turns import Turn, in_turn
 
 
 class Buffers:
-    """Arrays by name that are made when they are first needed, and kept for the next call."""
+    """Arrays by name that are made when they are first needed, and kept for the next call of an engine.
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    The engine gives images, perhaps pooled: `pool` is the windows' side, 1 for none.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], relu: bool, pool: int) -> None:
         self.dtype = dtype
+        self.relu: bool = relu
+        self.pool: int = pool
         self._buffers: dict[str, Array] = {}
 
     def _buffer(self, name: str, size: int, dtype: Any = None) -> Array:
@@ -27,15 +33,6 @@ class Buffers:
         if kept is None or kept.size < size:
             kept = self._buffers[name] = _aligned_zeros(size, np.dtype(dtype or self.dtype))
         return kept[:size]
-
-
-class ImageBuffers(Buffers):
-    """The buffers of an engine that gives images, perhaps pooled: `pool` is the windows' side, 1 for none."""
-
-    def __init__(self, dtype: np.dtype[Any], relu: bool, pool: int) -> None:
-        super().__init__(dtype)
-        self.relu: bool = relu
-        self.pool: int = pool
 
     def _result(self, n: int, channels: int, height: int, width: int, last: bool) -> Array:
         """Return room for the results of n maps: channels last in a kept buffer, or a new array of (N, C, H, W)."""
@@ -71,7 +68,7 @@ def fastest_tile(windows: Windows, n_filter: int) -> int:
     return tile if 2 * n_tiles * tile**2 <= products else 0
 
 
-class ConvEngine(ImageBuffers):
+class ConvEngine(Buffers):
     """The compiled convolution with its buffers, for one geometry; optionally with ReLU and max-pooling in one pass.
 
     Images may come and go channels last, (N, H, W, C), which saves turning them between two convolutions.
@@ -107,8 +104,9 @@ class ConvEngine(ImageBuffers):
         """Images of the last forward pass in training; 0 if there is none to go back from."""
         self._out: Any = None
         self._out_last = self._last = False
-        self._turn = _conv.Turn()
+        self._turn = Turn("layer")
 
+    @in_turn
     def forward(
         self, x: Array, w: Array, b: Array, *, training: bool, last: bool = False, out_last: bool = False
     ) -> Array:
@@ -137,19 +135,20 @@ class ConvEngine(ImageBuffers):
             out.reshape(-1),
             out_last,
             self._places(out.size),
-            self._turn,
         )
         self.trained_on = n if training else 0
         self._out, self._out_last, self._last = out if training else None, out_last, last
         return out
 
+    @in_turn
     def pad(self, x: Array) -> None:
         """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
         windows = self._windows_of(len(x))
         padded = self._buffer("padded", self._sizes(windows)[0])
-        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded, self._turn)
+        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded)
         self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
 
+    @in_turn
     def backward(self, dout: Array, w: Array, *, need_dx: bool = True) -> tuple[Array, Array, Array]:
         """Return (dx, dw, db), axes in the order of the last forward pass; without `need_dx`, dx is empty.
 
@@ -183,7 +182,6 @@ class ConvEngine(ImageBuffers):
             db,
             dx.reshape(-1),
             self._last,
-            self._turn,
         )
         return dx, dw, db
 
@@ -194,7 +192,7 @@ class ConvEngine(ImageBuffers):
         return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool, self.tile)
 
 
-class NormEngine(ImageBuffers):
+class NormEngine(Buffers):
     """The compiled batch normalization with its buffers; optionally with ReLU and max-pooling in one pass.
 
     Images are (N, H, W, C) inside; rows of features are images of one pixel.
@@ -284,14 +282,12 @@ def dense_backward(dout: Array, x: Array, w: Array, *, need_dx: bool = True) -> 
     if len(x) == 0:
         dw[...] = 0
         return np.empty(x.shape if need_dx else 0, w.dtype), dw, np.zeros(w.shape[1], w.dtype)
-    _multiply(x, True, dout, _NONE, dw, False)
+    no_bias: Array = np.empty(0, w.dtype)
+    _multiply(x, True, dout, no_bias, dw, False)
     dx = np.empty(x.shape if need_dx else 0, w.dtype)
     if need_dx:
-        _multiply(w, False, dout.T, _NONE, dx, True)  # w @ dout.T, stored the other way round
+        _multiply(w, False, dout.T, no_bias, dx, True)  # w @ dout.T, stored the other way round
     return dx, dw, dout.sum(axis=0)
-
-
-_NONE = np.empty(0)
 
 
 def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_transposed: bool) -> None:
@@ -299,7 +295,6 @@ def _multiply(a: Array, a_transposed: bool, b: Array, bias: Array, c: Array, c_t
     n_terms, n_columns = b.shape
     b = np.ascontiguousarray(b)
     n_rows = a.shape[1] if a_transposed else a.shape[0]
-    bias = bias.astype(c.dtype, copy=False)
     _matmul.multiply(
         n_rows, n_columns, n_terms, a.reshape(-1), a_transposed, b.reshape(-1), bias, c.reshape(-1), c_transposed
     )

@@ -37,6 +37,11 @@ class NonFiniteError(CnnExtError, ArithmeticError):
     """A NaN or an infinity where only finite numbers make sense; the message names the place."""
 
 
+def printable(text: str) -> str:
+    """Return a text without what would move a terminal's cursor."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def shown(text: object) -> str:
     """Return text that came from a file as a message may hold it: of bounded length, and nothing a terminal obeys."""
     text = str(text)

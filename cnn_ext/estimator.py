@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from dataclasses import replace
@@ -55,6 +56,15 @@ Weights = Array | None
 
 _one_pass_at_a_time = threading.Lock()
 """A network's buffers serve one pass at a time, but threads share fitted estimators."""
+
+
+def _renew_lock() -> None:
+    global _one_pass_at_a_time
+    _one_pass_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # it may have been held by a thread that the child does not have
 
 
 class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):

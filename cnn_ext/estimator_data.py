@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from ._checks import check_int
 from ._types import Array, Shape
 from .datasets.scaled_images import ScaledImages
+
+UNSCALED = 100
+"""Pixels from here on are meant to be divided by 255."""
 
 
 def as_rows(X: Any) -> tuple[Any, Shape | None]:
@@ -51,7 +55,8 @@ def check_same_images(seen: Shape | None, shape: Shape | None) -> None:
 def as_network_input(rows: Array, shape: Shape | None, data_format: str) -> Any:
     """Return rows as the network takes them: floats, images as (N, C, H, W), bytes scaled to [0, 1].
 
-    Bytes are scaled as they are asked for; float32 stays float32, everything else is float64.
+    Bytes are scaled as they are asked for; float32 stays float32, everything else is float64. Other pixels that look
+    like bytes are taken as they are, with a warning.
     """
     if rows.dtype != np.uint8 and rows.dtype != np.float32:
         rows = rows.astype(np.float64, copy=False)
@@ -61,4 +66,9 @@ def as_network_input(rows: Array, shape: Shape | None, data_format: str) -> Any:
     elif shape is not None:
         X = rows.reshape(len(rows), *shape)
         X = X.transpose(0, 3, 1, 2) if data_format == "channels_last" else X
-    return ScaledImages(X) if X.dtype == np.uint8 else X
+    if X.dtype == np.uint8:
+        return ScaledImages(X)
+    if shape is not None and X.size and X.max() >= UNSCALED:
+        message = f"X holds pixels up to {X.max():g}, but only bytes (uint8) are scaled to [0, 1]: divide them by 255"
+        warnings.warn(message, UserWarning, stacklevel=2)
+    return X

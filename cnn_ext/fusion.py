@@ -19,8 +19,9 @@ from ._types import Array
 from .engine import ConvEngine, NormEngine
 from .foreign import Foreign
 from .layers import BatchNorm, Conv, Maxpool, ReLU, is_own
+from .layers.base import as_gradient
 
-LARGEST_POOL = 15  # the place of a winner is kept in one byte
+LARGEST_POOL = 16  # the place of a winner is kept in one byte
 
 
 class Block:
@@ -42,6 +43,7 @@ class Block:
                 self.folded = self.conv.engine(relu, pool)
         self.out_dim: Any = next(layer.out_dim for layer in reversed(layers) if hasattr(layer, "out_dim"))
         self.takes_channels_last = self.gives_channels_last = False
+        self._output: Any = None  # shape and dtype of the last pass's in training
 
     def forward(self, X: Array, training: bool) -> Array:
         """Run the block; a layer's own `backward` has nothing to go back from afterwards."""
@@ -55,9 +57,10 @@ class Block:
         z = self.engine.forward(
             X, *self.conv.weights(), training=training, last=self.takes_channels_last, out_last=z_last
         )
-        if self.norm is None:
-            return z
-        return self.norm.normalize(self.norm_engine, z, training, self.gives_channels_last)
+        if self.norm is not None:
+            z = self.norm.normalize(self.norm_engine, z, training, self.gives_channels_last)
+        self._output = z.shape, z.dtype
+        return z
 
     def _infer(self, norm: BatchNorm, engine: ConvEngine, X: Array) -> Array:
         """Run the block with the norm folded into the weights: anew at each call, as they may have changed."""
@@ -74,7 +77,7 @@ class Block:
         """Return the gradients of the block's input and of its layers' params, last layer first."""
         if self.engine.trained_on == 0:
             raise RuntimeError("backward() called before forward(): it needs a forward pass with training=True first")
-        dout = as_contiguous(dout)
+        dout = as_contiguous(as_gradient(dout, *self._output))
         grads: dict[Any, list[Array]] = {}
         if self.norm is not None:
             dout, grads[self.norm] = self.norm.normalize_back(self.norm_engine, dout)

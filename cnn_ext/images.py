@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,8 +19,8 @@ import numpy as np
 
 from ._checks import check_int
 from ._extras import missing_extra
-from ._files import open_without_waiting
-from .errors import DataFormatError, DTypeError, ShapeError
+from ._files import open_regular, path_name
+from .errors import DataFormatError, ShapeError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -84,7 +83,7 @@ def read_image(path: str | os.PathLike[str], size: int | tuple[int, int], channe
     height, width = check_size(size)
     check_channels(channels)
     with quiet():
-        picture = read_picture(path, _name_of(path), channels == 1, near=2 * max(height, width))
+        picture = read_picture(path, path_name(path), channels == 1, near=2 * max(height, width))
         return pixels(cover(picture.image, height, width))
 
 
@@ -124,7 +123,7 @@ def quiet() -> Iterator[None]:
 
 def picture_header(path: str | os.PathLike[str]) -> PictureHeader:
     """Return what the header of a picture tells; nothing is decoded. For the errors see `read_image`."""
-    with _opened(path, _name_of(path)) as image:
+    with _opened(path, path_name(path)) as image:
         return PictureHeader(image.size[0], image.size[1], _is_grey(image))
 
 
@@ -182,9 +181,8 @@ def pixels(image: Any) -> Pixels:
 def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Any]:
     """Give the Pillow image of a source, its header read; what goes wrong inside is a DataFormatError with the name."""
     Image = pillow()
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb", opener=open_without_waiting) as file:
-        if not isinstance(file, io.BytesIO) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DataFormatError(f"{name}: not a regular file")
+    given = nullcontext((io.BytesIO(source), 0)) if isinstance(source, bytes) else open_regular(source, DataFormatError)
+    with given as (file, _):
         start = file.read(8)
         file.seek(0)
         if not start:
@@ -203,12 +201,6 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Any]:
             raise DataFormatError(f"{name}: more pixels than the {MAX_PIXELS:,} allowed: {error}") from error
         except Exception as error:  # damaged pictures fail in every way there is
             raise DataFormatError(f"{name}: cannot be read as a picture: {error}") from error
-
-
-def _name_of(path: Any) -> str:
-    if not isinstance(path, (str, os.PathLike)):
-        raise DTypeError(f"path must be a str or os.PathLike, got {type(path).__name__}")
-    return os.fsdecode(path)
 
 
 def _is_grey(image: Any) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FIXED = ("batch_size", "n_images", "network")
 """Settings without which the arrays and the place in the epoch mean nothing: these cannot be changed on the way."""
+NEW = ("validation", "early_stopping")
+"""Settings that version 1.0.0 did not keep."""
 SHOWN = 8
 """How many differences an error lists."""
 
@@ -148,7 +150,7 @@ class Keeper:
     def _check_settings(self, then: dict[str, Any]) -> None:
         """Raise, or warn where changes are allowed, if the run was made of something else."""
         checkpoint = self._checkpoint
-        parts = [(then[part], self._settings[part]) for part in ("settings", "run")]
+        parts = [(then[part], _known_to(then[part], self._settings[part])) for part in ("settings", "run")]
         changes = next((found for pair in parts if (found := list(differences(*pair)))), [])
         if not changes or checkpoint is None:
             return
@@ -169,6 +171,11 @@ class Keeper:
             raise CheckpointMismatchError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CheckpointMismatchError(f"{path} describes no run of this version: {error!r}") from error
+
+
+def _known_to(then: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of now without those that an earlier version's checkpoint does not tell of."""
+    return {name: value for name, value in now.items() if name in then or name not in NEW}
 
 
 def _check_alike(settings: list[dict[str, Any]]) -> None:

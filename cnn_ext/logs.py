@@ -7,7 +7,9 @@ import os
 from abc import ABC, abstractmethod
 from typing import IO, Any
 
+from ._files import path_name
 from .callbacks import Callback, Run
+from .errors import DTypeError
 
 MEASURED = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
 NAMES = (*MEASURED, "seconds", "images_per_second")
@@ -22,10 +24,19 @@ class FileLog(Callback, ABC):
         Replaced when the run starts; where it goes on from a checkpoint, by a file with the epochs before.
     tested : str
         What the images are called that the network is evaluated on: "test" gives `test_accuracy`.
+
+    Raises
+    ------
+    DTypeError
+        `path` is no path, or `tested` no text.
+    OSError
+        When the run starts, if the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], tested: str = "test") -> None:
-        self._path, self._tested = path, tested
+        if not isinstance(tested, str):
+            raise DTypeError(f"tested must be a str, got {type(tested).__name__}")
+        self._path, self._tested = path_name(path), tested
         self._file: IO[str] | None = None
 
     def on_start(self, run: Run) -> None:
@@ -72,14 +83,24 @@ class JsonLog(FileLog):
         Anything JSON can hold.
     tested : str
         What the images are called that the network is evaluated on: "test" gives `test_accuracy`.
+
+    Raises
+    ------
+    DTypeError, TypeError, ValueError
+        `path` is no path, `tested` no text; JSON cannot hold `settings`.
+    OSError
+        When the run starts, if the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: dict[str, Any], tested: str = "test") -> None:
         super().__init__(path, tested)
-        self._settings = settings
+        try:
+            self._settings = json.dumps({"run": settings}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"settings must be what JSON can hold: {error}") from error
 
     def _first_line(self) -> str:
-        return json.dumps({"run": self._settings}, allow_nan=False)
+        return self._settings
 
     def _line(self, values: dict[str, Any]) -> str:
         return json.dumps(values, allow_nan=False)

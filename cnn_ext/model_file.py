@@ -12,14 +12,13 @@ import hashlib
 import json
 import math
 import os
-import stat
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ._checks import check_array
-from ._files import open_without_waiting, path_name, write_atomically
+from ._files import open_regular, path_name, write_atomically
 from ._types import Array
 from ._version import __version__
 from .errors import CheckpointCorruptError, CheckpointError, DTypeError, shown
@@ -175,24 +174,21 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
     Read once from start to end, the header before memory is taken for the rest: what is judged is what is used, even
     if the file changes meanwhile.
     """
-    with open(path_name(path), "rb", opener=open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointCorruptError(f"{path}: not a regular file")
+    with open_regular(path_name(path), CheckpointCorruptError) as (file, size):
         start = file.read(8)
         n = int.from_bytes(start, "little")
-        if len(start) < 8 or n > status.st_size - 8 or n > LARGEST_HEADER:
+        if len(start) < 8 or n > size - 8 or n > LARGEST_HEADER:
             raise CheckpointCorruptError(
-                f"{path}: not a safetensors file: it begins with {start!r}, and has {status.st_size} bytes"
+                f"{path}: not a safetensors file: it begins with {start!r}, and has {size} bytes"
             )
         header = file.read(n)
         metadata, declared = _parsed(path, header)
-        if declared != status.st_size - 8 - n:
+        if declared != size - 8 - n:
             raise CheckpointCorruptError(
-                f"{path}: the header declares {declared} bytes of tensors, the file has {status.st_size - 8 - n}"
+                f"{path}: the header declares {declared} bytes of tensors, the file has {size - 8 - n}"
             )
-        if status.st_size > LARGEST_FILE:
-            raise CheckpointError(f"{path}: {status.st_size} bytes, more than {LARGEST_FILE}")
+        if size > LARGEST_FILE:
+            raise CheckpointError(f"{path}: {size} bytes, more than {LARGEST_FILE}")
         return b"".join((start, header, file.read(declared))), metadata
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_image_shape
+from .errors import ShapeError
 from .initializers import RngLike, as_generator
 from .layers import BatchNorm, Conv, Flatten, FullyConnected, Layer, Maxpool, ReLU
 
@@ -48,6 +49,7 @@ def make_mnist_cnn(
       network).
     """
     rng = as_generator(rng)
+    X_dim = _check_room(X_dim, halvings=2)
     conv = Conv(X_dim, n_filter=16, h_filter=5, w_filter=5, stride=1, padding=2, dtype=dtype, rng=rng)
     maxpool = Maxpool(conv.out_dim, size=2, stride=2)
     conv2 = Conv(maxpool.out_dim, n_filter=32, h_filter=5, w_filter=5, stride=1, padding=2, dtype=dtype, rng=rng)
@@ -67,6 +69,7 @@ def make_cifar10_cnn(
     the parameters and errors see `make_mnist_cnn`; images are (3, 32, 32).
     """
     rng = as_generator(rng)
+    X_dim = _check_room(X_dim, halvings=2)
     conv = Conv(X_dim, n_filter=16, h_filter=5, w_filter=5, stride=1, padding=2, dtype=dtype, rng=rng)
     maxpool = Maxpool(conv.out_dim, size=2, stride=2)
     conv2 = Conv(maxpool.out_dim, n_filter=20, h_filter=5, w_filter=5, stride=1, padding=2, dtype=dtype, rng=rng)
@@ -87,7 +90,7 @@ def make_small_cnn(
     """
     rng = as_generator(rng)
     layers: list[Layer] = []
-    dim = check_image_shape("X_dim", X_dim)
+    dim = _check_room(X_dim, halvings=3)
     for n_filter, side in ((16, 5), (32, 3), (64, 3)):
         conv = Conv(dim, n_filter, side, side, stride=1, padding=side // 2, dtype=dtype, rng=rng)
         maxpool = Maxpool(conv.out_dim, size=2, stride=2)
@@ -111,7 +114,7 @@ def make_best_cnn(
     """
     rng = as_generator(rng)
     layers: list[Layer] = []
-    dim = check_image_shape("X_dim", X_dim)
+    dim = _check_room(X_dim, halvings=3)
     for n_filter in (32, 64, 128):
         for _ in range(2):
             conv = Conv(dim, n_filter, h_filter=3, w_filter=3, stride=1, padding=1, dtype=dtype, rng=rng)
@@ -141,6 +144,18 @@ def make_dense_net(
     last = FullyConnected(100, num_class, dtype=dtype, rng=rng)
     last.W[...] = 0
     return [*([Flatten()] if len(X_dim) > 1 else []), hidden, ReLU(), last]
+
+
+def _check_room(X_dim: Any, halvings: int) -> tuple[int, int, int]:
+    """Return the shape of an image that something is left of behind so many max-pools of 2."""
+    channels, height, width = check_image_shape("X_dim", X_dim)
+    least = 2**halvings
+    if min(height, width) < least:
+        raise ShapeError(
+            f"X_dim: images of {height} x {width} pixels are too small for this network, which takes {least} x {least} "
+            "and more"
+        )
+    return channels, height, width
 
 
 def _scores(dim: tuple[int, ...], num_class: int, dtype: Any, rng: RngLike) -> list[Layer]:

@@ -17,8 +17,8 @@ from .errors import CheckpointError, CheckpointMismatchError, DTypeError, ShapeE
 from .exchange import Exchange
 from .foreign import Foreign
 from .fusion import Block, find_steps
-from .layers import Conv, FullyConnected, Standardize
-from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, named_arrays
+from .layers import Conv, FullyConnected, Layer, Standardize
+from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, check_places, named_arrays
 from .loss import LossFunction, SoftmaxLoss, check_labels, check_takes_weights, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
@@ -61,7 +61,7 @@ class NeuralNet(Exchange):
     ShapeError
         A layer whose input shape is not what the layer before it gives.
     ValueError, DTypeError
-        `l2` negative or not a number; no layers, or something else; a loss that cannot be called.
+        `l2` negative or not a number; no layers, one in two places, or something else; a loss that cannot be called.
     """
 
     l2: NumberIn = NumberIn("[0, inf)")
@@ -72,6 +72,7 @@ class NeuralNet(Exchange):
             raise ValueError("layers must hold at least one layer, got none")
         for index, layer in enumerate(self.layers):
             check_layer(f"layers[{index}]", layer)
+        check_places(self.layers)
         if not callable(loss_func):
             raise DTypeError(f"loss_func must be callable, got {type(loss_func).__name__}")
         self.loss_func = loss_func
@@ -80,7 +81,7 @@ class NeuralNet(Exchange):
         self.shapes()
         self.scores: Array = np.empty((0, 0), self.dtype)
         self._steps: list[Any] = []
-        self._turn = Turn("network")
+        self._turn = Turn("network", again=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_steps": []}  # of the last forward pass, with all their buffers
@@ -139,19 +140,34 @@ class NeuralNet(Exchange):
             The last layer's output.
         """
         X = as_float_array("X", X, self.dtype)
-        self._steps = find_steps(self.layers)
-        for step in self._steps:
-            X = step.forward(X, training)
+        check_places(self.layers)
+        self._steps = []
+        steps = find_steps(self.layers)
+        try:
+            for step in steps:
+                X = step.forward(X, training)
+        except BaseException:  # or `backward` would go back through parts of two passes
+            for layer in self.layers:
+                if isinstance(layer, Layer):
+                    layer.forget()
+            raise
+        self._steps = steps
         return X
 
     @in_turn
     def backward(self, dout: Array) -> list[list[Array]]:
         """Return the gradients of each layer's `params`, last layer first, for the gradient of the last output.
 
+        Parameters
+        ----------
+        dout : array, shape (N, number of classes)
+
         Raises
         ------
         RuntimeError
             There was no forward pass with `training` to go back from.
+        ShapeError, DTypeError
+            `dout` is not of the last output's shape, or none of floats.
         """
         steps: list[Any] = []
         for step in self._steps or self.layers:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_list, check_apart, check_array, check_bool, check_real
+from ._checks import above_zero, as_list, check_apart, check_array, check_bool, check_real
 from ._types import Array
 from .errors import NonFiniteError, ShapeError
 from .layers.base import NumberIn
@@ -171,6 +171,18 @@ class SGD(Optimizer):
 class AdaGrad(Optimizer):
     """Per-parameter rates that shrink with all past gradients: s += grad**2; param -= lr * grad / (sqrt(s) + eps).
 
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf).
+    eps : float
+        In (0, inf).
+
+    Raises
+    ------
+    ValueError, DTypeError
+        A number out of its interval, or something else.
+
     References
     ----------
     Duchi, Hazan, Singer: Adaptive subgradient methods for online learning and stochastic optimization. JMLR 12, 2011.
@@ -185,12 +197,26 @@ class AdaGrad(Optimizer):
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         (sum_of_squares,) = state
         sum_of_squares += grad * grad
-        param -= lr * grad / (np.sqrt(sum_of_squares) + param.dtype.type(self.eps))
+        param -= lr * grad / (np.sqrt(sum_of_squares) + above_zero(self.eps, param.dtype))
 
 
 class RMSProp(Optimizer):
     """Per-parameter rates by a running mean of squares: s = decay * s + (1 - decay) * grad**2;
     param -= lr * grad / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf).
+    decay : float
+        In [0, 1): how much of the old mean is kept at each step.
+    eps : float
+        In (0, inf).
+
+    Raises
+    ------
+    ValueError, DTypeError
+        A number out of its interval, or something else.
 
     References
     ----------
@@ -209,7 +235,7 @@ class RMSProp(Optimizer):
         number = param.dtype.type
         mean_square *= number(self.decay)
         mean_square += number(1 - self.decay) * grad * grad
-        param -= lr * grad / (np.sqrt(mean_square) + number(self.eps))
+        param -= lr * grad / (np.sqrt(mean_square) + above_zero(self.eps, param.dtype))
 
 
 class Adam(Optimizer):
@@ -217,6 +243,20 @@ class Adam(Optimizer):
 
     m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad**2;
     param -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps) at step t = 1, 2, ...
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, in (0, inf).
+    beta1, beta2 : float
+        In [0, 1): how much of the old moments is kept at each step.
+    eps : float
+        In (0, inf).
+
+    Raises
+    ------
+    ValueError, DTypeError
+        A number out of its interval, or something else.
 
     References
     ----------
@@ -240,7 +280,7 @@ class Adam(Optimizer):
             lr=float(lr),
             beta1=self.beta1,
             beta2=self.beta2,
-            eps=self.eps,
+            eps=float(above_zero(self.eps, param.dtype)),
             decay=float(lr) * self._weight_decay_of(param),
         )
 

@@ -20,12 +20,11 @@ import numpy as np
 
 from ._class_names import class_names
 from ._data import form_of, load_network
-from ._failures import BAD_DATA, IO_ERROR, NO_DATA, USAGE, Failure, Parser, exit_code, failing
-from ._flags import Number
+from ._failures import BAD_DATA, IO_ERROR, NO_DATA, USAGE, Failure, Number, Parser, exit_code, failing
 from ._version import __version__
 from .datasets.pictures import walk_pictures
 from .datasets.scaled_images import ScaledImages
-from .errors import DataFormatError, NonFiniteError
+from .errors import DataFormatError, NonFiniteError, printable
 from .images import Pixels, pillow, quiet
 from .network import INFERENCE_CHUNK, NeuralNet
 from .preparation import prepare
@@ -96,7 +95,7 @@ def predict(args: argparse.Namespace) -> int:
         results += found
         failures += failed
         for failure in failed:
-            print(f"predict: {failure}", file=sys.stderr)
+            print(f"predict: {printable(str(failure))}", file=sys.stderr)
     with failing(IO_ERROR, OSError, "writing failed"):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal has no letters for
@@ -207,11 +206,6 @@ def as_csv(results: Sequence[Result]) -> str:
 
 
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
-
-
-def printable(name: str) -> str:
-    """Return a name without what would move a terminal's cursor."""
-    return name if name.isprintable() else repr(name)[1:-1]
 
 
 if __name__ == "__main__":

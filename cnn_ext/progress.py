@@ -26,6 +26,7 @@ class Progress(Callback):
         self._loss: float | None = None
 
     def on_start(self, run: Run) -> None:
+        self._loss = None
         if run.step:
             print(f"going on after step {run.step:,} of {run.epochs * run.steps_per_epoch:,}", flush=True)
         if sys.stderr.isatty() or _in_notebook():

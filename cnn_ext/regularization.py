@@ -1,6 +1,6 @@
 """Penalties on large weights: what they add to the loss and to the gradients.
 
-Only what has a `W` is penalized; biases and the parameters of batch normalization are left free. Gradients come
+Only a `W` that is trained is penalized; biases and the parameters of batch normalization are left free. Gradients come
 as `NeuralNet.backward` gives them, last layer first.
 """
 
@@ -19,7 +19,7 @@ Gradients = Sequence[Sequence[Array]]
 
 
 def l2_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
-    """Return 0.5 * lam * (sum of all squared weights) over the layers that have a `W`.
+    """Return 0.5 * lam * (sum of all squared weights) over the layers that train a `W`.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def l2_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
     Krogh, Hertz: A simple weight decay can improve generalization. NeurIPS 1991.
     """
     lam, layers = check_real("lam", lam, "[0, inf)"), as_list("layers", layers)
-    return 0.5 * lam * sum(sum_of_squares(layer.W) for layer in layers if hasattr(layer, "W"))
+    return 0.5 * lam * sum(sum_of_squares(W) for layer in layers for W in _weights(layer))
 
 
 def delta_l2_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:
@@ -56,7 +56,7 @@ def delta_l2_regularization(layers: Sequence[Any], grads: Gradients, lam: float 
 
 
 def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
-    """Return lam * (sum of all absolute weights) over the layers that have a `W`.
+    """Return lam * (sum of all absolute weights) over the layers that train a `W`.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def l1_regularization(layers: Sequence[Any], lam: float = 0.001) -> float:
     Tibshirani: Regression shrinkage and selection via the lasso. J. R. Stat. Soc. B 58(1), 1996.
     """
     lam, layers = check_real("lam", lam, "[0, inf)"), as_list("layers", layers)
-    return lam * sum(float(np.abs(layer.W).sum(dtype=np.float64)) for layer in layers if hasattr(layer, "W"))
+    return lam * sum(float(np.abs(W).sum(dtype=np.float64)) for layer in layers for W in _weights(layer))
 
 
 def delta_l1_regularization(layers: Sequence[Any], grads: Gradients, lam: float = 0.001) -> list[list[Array]]:
@@ -78,10 +78,17 @@ def delta_l1_regularization(layers: Sequence[Any], grads: Gradients, lam: float 
 
 
 def add_to_weights(layers: Sequence[Any], grads: Gradients, add_slope: Callable[[Array, Array], None]) -> None:
-    """Call `add_slope(gradient, W)`, which changes the gradient in place, for each layer that has a `W`."""
+    """Call `add_slope(gradient, W)`, which changes the gradient in place, for each layer that trains a `W`."""
     for layer, layer_grads in zip(reversed(layers), grads, strict=True):
-        if hasattr(layer, "W"):
-            add_slope(layer_grads[0], layer.W)
+        for W in _weights(layer):
+            (at,) = (index for index, param in enumerate(layer.params) if param is W)
+            add_slope(layer_grads[at], W)
+
+
+def _weights(layer: Any) -> list[Array]:
+    """Return the layer's `W` if it has one and trains it: if it is among its `params`."""
+    W: Any = getattr(layer, "W", None)
+    return [W] if any(param is W for param in layer.params) else []
 
 
 def _with_penalty(

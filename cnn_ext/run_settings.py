@@ -10,6 +10,7 @@ import numpy as np
 
 from ._types import Array
 from .augmentation import Transform
+from .batches import as_indexable
 from .callbacks import Run
 from .datasets.scaled_images import ScaledImages
 from .initializers import RngLike, as_generator
@@ -24,6 +25,7 @@ def describe_run(
     X: Any,
     y: Any,
     sample_weight: Array | None,
+    validation: tuple[Any, Array] | None,
     schedule: Schedule,
     augment: Transform | None,
     max_norm: float | None,
@@ -40,6 +42,7 @@ def describe_run(
         "images": sha256_of(X),
         "labels": sha256_of(np.asarray(y)),
         "sample_weight": None if sample_weight is None else sha256_of(np.asarray(sample_weight)),
+        "validation": None if validation is None else [sha256_of(as_indexable("X", X)) for X in validation],
         "network": network,
         "optimizer": run.optimizer.config(),
         # A schedule is a function: told by some of its values.

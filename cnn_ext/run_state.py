@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,9 @@ class RunState:
     tally: Tally = field(default_factory=Tally)
     drawn_from: Values = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._first_rate = self.run.optimizer.lr
+
     def in_epoch(self) -> bool:
         """Whether an epoch is at work: it has taken steps, and its record is not yet in the history."""
         return bool(self.tally.losses)
@@ -115,6 +119,7 @@ class RunState:
             "history": list(run.history),
             "epoch_so_far": {"n_right": tally.n_right, "n_seen": tally.n_seen, "seconds": tally.seconds},
             "optimizer_steps": run.optimizer.steps,
+            "rates": [self._first_rate, run.optimizer.lr],
             "average_steps": None if self.averaged is None else self.averaged.steps,
             "drawn_from": self.drawn_from if self.in_epoch() else _state_of(self.generator),
             "generators": [_state_of(generator) for generator in self._generators()],
@@ -151,6 +156,9 @@ class RunState:
         average_steps = 0 if self.averaged is None else check_int("average_steps", values["average_steps"], 0)
         tally = Tally.read(arrays["losses"], values["epoch_so_far"])
         history = [dict(record.items()) for record in values["history"]]
+        # What a callback has made of the rate; not where the run is to go on from another one.
+        first, rate = values.get("rates", (None, self._first_rate))
+        rate = check_real("rates", rate, "(0, inf)") if first == self._first_rate else self._first_rate
         # All is there and fits: from here on nothing can fail.
         run.optimizer.start(params)
         targets = self._arrays(run.optimizer.state)
@@ -161,7 +169,7 @@ class RunState:
         self.drawn_from, self.tally = values["drawn_from"], tally
         run.epoch, run.step, run.stop, run.loss = place["epoch"], place["step"], stop, loss
         run.history[:] = history
-        run.optimizer.steps = place["optimizer_steps"]
+        run.optimizer.steps, run.optimizer.lr = place["optimizer_steps"], rate
         if self.averaged is not None:
             self.averaged.steps = average_steps
 
@@ -176,7 +184,7 @@ class RunState:
             callback.restore({**kept["values"], **lists})
 
     def _callbacks_with_state(self) -> dict[str, Callback]:
-        return {key: callback for key, callback in _keyed(self.callbacks) if callback.state()}
+        return {key: callback for key, callback in _keyed(self.callbacks) if _has_state(callback)}
 
     def _arrays(self, optimizer_state: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
         """Return the arrays of network, optimizer and average by name."""
@@ -207,14 +215,21 @@ def _split(callbacks: Sequence[Callback]) -> tuple[Values, dict[str, Array]]:
     """Return the states of the callbacks, values and lists of arrays apart."""
     values, arrays = {}, {}
     for key, callback in _keyed(callbacks):
+        if not _has_state(callback):
+            continue
         state = callback.state()
         lists = {name: value for name, value in state.items() if _is_list_of_arrays(value)}
         for name, members in lists.items():
             arrays.update({f"callbacks.{key}.{name}.{index}": array for index, array in enumerate(members)})
-        if state:
-            plain = {name: value for name, value in state.items() if name not in lists}
-            values[key] = {"values": plain, "lists": {name: len(members) for name, members in lists.items()}}
+        # A copy: what is captured before an evaluation is written after it.
+        plain = copy.deepcopy({name: value for name, value in state.items() if name not in lists})
+        values[key] = {"values": plain, "lists": {name: len(members) for name, members in lists.items()}}
     return values, arrays
+
+
+def _has_state(callback: Callback) -> bool:
+    """Whether the callback says what it must keep; it is not asked for it before `on_start`."""
+    return type(callback).state is not Callback.state
 
 
 def _is_list_of_arrays(value: Any) -> bool:

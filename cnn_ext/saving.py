@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import FLOAT_DTYPES, check_real
+from ._checks import check_real
 from ._types import Array, Shape
 from .errors import CheckpointMismatchError, DTypeError, shown
-from .layers import LAYER_TYPES, Layer, check_own
+from .layers import LAYER_TYPES, Layer, check_known
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import check_storage_dtype, parse_json, read_model, write_model
 
-DTYPES = {dtype.name: dtype for dtype in FLOAT_DTYPES}
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64")}
 STORED = {"float16": np.dtype(np.float16)}
 """What tensors may be rounded to in a file, instead of lying there as the layers compute."""
 
@@ -46,7 +46,7 @@ def write_network(
 ) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
     tensors = {}
-    check_own(layers, "saved")
+    check_known(layers, LAYER_TYPES.values(), "saved")
     for index, layer in enumerate(layers):
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
     architecture = architecture_of(layers, loss_func, l2)
@@ -63,12 +63,20 @@ def architecture_of(layers: Sequence[Any], loss_func: LossFunction, l2: float) -
     architecture = {
         "layers": [{"type": type(layer).__name__, **config} for layer, config in zip(layers, configs, strict=True)],
         "l2": check_real("l2", l2, "[0, inf)"),
-        "loss_func": getattr(loss_func, "__name__", type(loss_func).__name__),
+        "loss_func": _loss_name(loss_func),
     }
     if type(loss_func) is CrossEntropy:
         # apart from the name: older readers then ask for the loss
         architecture["loss_config"] = loss_func.config()  # pyright: ignore[reportFunctionMemberAccess]
     return architecture
+
+
+def _loss_name(loss_func: LossFunction) -> str:
+    """Return the loss's own name; one that is called like the package's, and is not, with its module."""
+    name = str(getattr(loss_func, "__name__", type(loss_func).__name__))
+    if name == SoftmaxLoss.__name__ and loss_func is not SoftmaxLoss:
+        return f"{getattr(loss_func, '__module__', 'another')}.{name}"
+    return name
 
 
 def check_notes(notes: Any, name: str = "notes") -> dict[str, Any]:

@@ -13,9 +13,10 @@ the results are undefined. None of it crashes. `copy.deepcopy(net)` makes a netw
 Processes: forked, spawned or from a fork server, also after the pool was used and while other threads compute: the
 child starts a pool of its own. A network that another thread was using at the moment of a fork stays in use there.
 
-Signals: while the main thread computes, Python's handlers run every 50 ms, or after the piece of work at hand (an
-image or a few); what they raise, such as KeyboardInterrupt, ends the call. Changes of parameters in place, one pass
-over memory, are finished first. After an interrupted pass through a layer there is none to go back from.
+Signals: while the main thread computes, Python's handlers run every 50 ms, or after the piece of work at hand (some
+images; on a convolution's way back up to a sixteenth of the batch); what they raise, such as KeyboardInterrupt, ends
+the call. Changes of parameters in place, one pass over memory, are finished first. After an interrupted pass through a
+layer there is none to go back from. A handler may not fork and go on in the child: of the call at hand that has a part.
 
 When the interpreter ends, daemon threads in the midst of a call are left where they are.
 """
@@ -50,7 +51,8 @@ def get_num_threads() -> int:
     """Return how many threads the kernels may use.
 
     At the start: what the environment variable CNN_EXT_NUM_THREADS says, else as many as there are CPUs that this
-    process may use (its affinity and its container's quota), but no more than OMP_NUM_THREADS says.
+    process may use (its affinity and its container's quota), but no more than OMP_NUM_THREADS says. On Windows a call
+    has the calling thread alone, whatever the number.
     """
     return int(_threads.get_threads())
 

@@ -7,6 +7,7 @@ and what several processes do together in `_processes`.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -64,7 +65,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str], parallel: DataPara
     for flag, path in outputs.items():
         with failing(NO_OUTPUT, OSError, f"{flag} cannot be written"):
             check_writable(path)
-    if len(set(outputs.values())) < len(outputs):
+    if len({os.path.realpath(path) for path in outputs.values()}) < len(outputs):
         raise Failure(USAGE, f"{' and '.join(outputs)} name the same file")
     if args.report is not None:
         with failing(USAGE, ImportError, "--report"):
@@ -101,7 +102,7 @@ def train(args: argparse.Namespace, arguments: Sequence[str], parallel: DataPara
     if not args.quiet:
         callbacks.append(Progress(tested))
     if checkpoint is not None:
-        checkpoint.settings = {"recipe": notes["recipe"], "seed": args.seed}
+        checkpoint.settings = {"recipe": notes["recipe"], "seed": args.seed, "early_stopping": args.early_stopping}
     with (
         keeping(checkpoint, args, arguments, 1 if parallel is None else parallel.size),
         failing(DIVERGED, NonFiniteError, "training diverged (a lower --lr may help)"),

@@ -25,7 +25,7 @@ from .clipping import clip_gradients
 from .errors import NonFiniteError, ShapeError
 from .initializers import RngLike, as_generator
 from .keeper import Keeper
-from .layers import BatchNorm
+from .layers import BatchNorm, Dropout
 from .layers.base import buffers_kept
 from .network import NeuralNet
 from .optimizers import Optimizer
@@ -85,7 +85,8 @@ def fit(
     ----------
     net : NeuralNet
     X : array, shape (N, C, H, W) or what the first layer takes
-        Floats; or an object that gives them when indexed by row numbers, such as `ScaledImages`.
+        Floats; or an object that is read like an array as it is needed, such as `ScaledImages`: with `dtype`,
+        `shape`, a length, and rows by slices and by arrays of row numbers.
     y : array of int, shape (N,)
         Classes.
     optimizer : Optimizer
@@ -95,11 +96,11 @@ def fit(
     epochs, batch_size : int
         At least 1.
     rng : numpy.random.Generator, int or None
-        Draws the orders, and a seed a batch for the augmentation.
+        Draws the orders, a seed a batch for the augmentation, and one for each `Dropout` that was made without.
     validation : tuple (X, y), optional
         Evaluated after each epoch.
     validate_last_only : bool
-        Whether only after the last epoch.
+        Whether only after the last epoch; a callback that stops the run after an epoch comes too late for that.
     callbacks : sequence of Callback
         Called in this order.
     augment : Transform, optional
@@ -141,7 +142,7 @@ def fit(
         max_norm = check_real("max_norm", max_norm, "(0, inf)")
     if average is not None:
         average = check_real("average", average, "[0, 1)")
-    check_run(net, optimizer, schedule, validation, callbacks, parallel)
+    check_run(net, optimizer, schedule, validation, callbacks, augment, parallel)
     schedule = schedule or constant()
     generator = as_generator(rng)
     X, y = as_indexable("X", X), as_array("y", y)
@@ -149,6 +150,9 @@ def fit(
         raise ShapeError("X holds no images to train on")
     check_data(net, X, y, sample_weight)
     _check_last_batch(net, len(X), batch_size)
+    for layer in net.layers:
+        if isinstance(layer, Dropout):
+            layer.seed_from(generator)
     train_step: Any = net.train_step
     if parallel is not None:
         parallel.start_alike(net)
@@ -165,7 +169,7 @@ def fit(
     ):
         if checkpoint is not None or parallel is not None:
             chunk_size = None if parallel is None else parallel.chunk_size
-            described = describe_run(run, X, y, sample_weight, schedule, augment, max_norm, average, rng)
+            described = describe_run(run, X, y, sample_weight, validation, schedule, augment, max_norm, average, rng)
             keeper.find({**described, "chunk_size": chunk_size})
         for callback in callbacks:
             at_end.callback(callback.on_end, run)

@@ -7,7 +7,6 @@ A convolution is computed directly (`tile` is 0) or by Winograd's method from ti
 with numbers that would spoil the latter's sums are then still computed directly, each by itself.
 """
 
-cimport cython
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
@@ -30,26 +29,6 @@ cdef enum:
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
 
 cdef int chosen_set = SET_NUMBER
-
-
-@cython.final
-cdef class Turn:
-    """Held while the buffers of an engine are in use: two calls in the same ones would count past their ends.
-
-    Here and not in Python, where the exception of a signal could come between the taking and the `with`.
-    """
-    cdef bint taken
-
-    def __enter__(self):
-        if self.taken:
-            raise RuntimeError("this layer is in use by another thread: give each thread a copy of its own")
-        self.taken = True
-
-    def __exit__(self, *_):
-        self.taken = False
-
-    def __reduce__(self):
-        return Turn, ()  # a copy has buffers of its own
 
 
 cdef struct Job:
@@ -135,11 +114,11 @@ cdef void forward_group(void *context, Py_ssize_t group) noexcept nogil:
 def forward(
     windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] x, bint x_channels_last, const real[::1] w,
     const real[::1] b, real[::1] padded, real[::1] packed, uint8_t[::1] scratch, real[::1] out, bint out_channels_last,
-    uint8_t[::1] places, Turn turn,
+    uint8_t[::1] places,
 ):
     """Convolve the images `x` with `w` and add `b`; then ReLU if `relu`, and max-pooling if `pool` > 1.
 
-    All buffers are flat. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
+    All buffers are flat, and nobody else's during the call. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
     `places` gets each winner's place, channels last; with `pool` 1 it may be of any size.
     `tile` is 0, or 6 for filters of 3 x 3 and 8 for 5 x 5: Winograd's method. `pool` must then divide 4.
     """
@@ -171,7 +150,7 @@ def forward(
     job.out_step = plan.out_size * sizeof(real)
     if pool > 1:
         job.places, job.places_step = &places[0], plan.out_size
-    with turn, nogil:
+    with nogil:
         for i in range(s.filters_padded):
             bias[i] = b[i] if i < n_filter else 0
         if s.tile and plan.fast_forth.tame(&w[0], plan.w_size):
@@ -191,7 +170,7 @@ cdef void pad_image(void *context, Py_ssize_t image) noexcept nogil:
     job.plan.forth.pad(&job.plan.shape, job.x + image * job.x_step, job.x_layout, job.padded + image * job.padded_step)
 
 
-def pad_images(windows, Py_ssize_t n_filter, Py_ssize_t tile, const real[::1] x, real[::1] padded, Turn turn):
+def pad_images(windows, Py_ssize_t n_filter, Py_ssize_t tile, const real[::1] x, real[::1] padded):
     """Fill `padded` as `forward` does, from images with channels first."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
@@ -205,7 +184,7 @@ def pad_images(windows, Py_ssize_t n_filter, Py_ssize_t tile, const real[::1] x,
     job.x, job.x_layout = <const char *> &x[0], layout_of(s.n_channels, s.height * s.width, False)
     job.x_step = plan.image_size * sizeof(real)
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
-    with turn, nogil:
+    with nogil:
         workers.run(pad_image, &job, plan.n_images, POOL_MAX_THREADS)
 
 
@@ -347,7 +326,6 @@ def backward(
     windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out,
     bint out_channels_last, const uint8_t[::1] places, const real[::1] padded, const real[::1] w, real[::1] packed,
     uint8_t[::1] scratch, real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
-    Turn turn,
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 
@@ -387,7 +365,7 @@ def backward(
     if dx.shape[0] != 0:
         job.dx, job.x_layout = <char *> &dx[0], layout_of(s.n_channels, s.height * s.width, x_channels_last)
         job.x_step = plan.image_size * sizeof(real)
-    with turn, nogil:
+    with nogil:
         job.fast = s.tile and pool == 1 and plan.fast_back.tame(&w[0], plan.w_size)
         if job.dx != NULL:
             plan.back.pack_back(s, &w[0], &packed[plan.fast_back_size])

@@ -8,6 +8,7 @@ asks for the GIL never comes back, and the workers would go on with what lay on 
 import os
 import threading
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_New
 
 from pool cimport POOL_MAX_THREADS, pool_functions
@@ -82,3 +83,43 @@ _note_main_thread()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_main_thread)
 pool_ask_before_going_on(interrupted)
+
+
+@cython.final
+cdef class Turn:
+    """Lets one thread in at a time; others get an error at once. A copy is a new one.
+
+    Use it as ``with turn: ...``. Compiled, since the exception of a signal could come between the taking and the
+    `with` if `__enter__` were Python.
+
+    Parameters
+    ----------
+    what : str
+        What it guards, for the message.
+    again : bool
+        Whether the thread that is inside may enter once more: with what a call keeps in buffers, no handler of a signal
+        may call in the midst of it.
+    """
+    cdef object what
+    cdef bint again
+    cdef Py_ssize_t depth
+    cdef unsigned long owner
+
+    def __init__(self, what, again=False):
+        self.what = what
+        self.again = again
+
+    def __enter__(self):
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.depth > 0 and self.owner != me:
+            raise RuntimeError(f"this {self.what} is in use by another thread: give each thread a copy of its own")
+        if self.depth > 0 and not self.again:
+            raise RuntimeError(f"this {self.what} is in the midst of a call: a handler of a signal needs a copy of its own")
+        self.owner = me
+        self.depth += 1
+
+    def __exit__(self, *_):
+        self.depth -= 1
+
+    def __reduce__(self):
+        return Turn, (self.what, self.again)

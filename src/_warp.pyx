@@ -1,5 +1,5 @@
 """Glue of resampling and blur: checks flat buffers, releases the GIL. All in the calling thread: whoever augments does
-so beside the training step, whose worker pool this must not wait for."""
+so beside the training step, from which this must not take the worker pool away."""
 
 from libc.string cimport memset
 

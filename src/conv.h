@@ -40,7 +40,7 @@ typedef struct {
     int32_t patch, first, n;
 } conv_pixel;
 
-/* The gradients of one image that are not zero, each in two lists. */
+/* The gradients of one image that a ReLU lets live, all without one, each in two lists. */
 typedef struct {
     void *by_filter; /* n_filter lists, each with room for a gradient from every window */
     int32_t *n_of_filter;

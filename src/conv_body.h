@@ -6,9 +6,8 @@
 #include "pool_winner_body.h"
 #include "relu_back_body.h"
 
+#include <assert.h>
 #include <string.h>
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* forward[ky, kx, c, k] = w[k, c, ky, kx], zero for the filters that fill the last vector up. */
 static void NAMED(pack_forward)(const conv_shape *s, const void *w_, void *forward_)
@@ -282,8 +281,3 @@ const conv_kernels NAMED(conv) = {
     NAMED(dense_input_gradient),
     NAMED(add),
 };
-
-#undef ALWAYS_INLINE
-#undef LANES
-#undef TILE_ROWS
-#undef SUMS_AT_ONCE

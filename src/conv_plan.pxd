@@ -13,6 +13,7 @@ cdef extern from "instruction_sets.h" nogil:
 
 cdef enum:
     LINE = 64  # bytes of a cache line
+    LARGEST_POOL = 16  # the place of a winner in its window is kept in one byte
     # Images are shared into chunks, each summed by itself, by a rule on their number alone: 10 chunks of up to 5
     # images, which two threads share evenly; of more images, up to 16 chunks.
     FEW_IMAGES = 5
@@ -78,6 +79,8 @@ cdef inline Plan plan_of(
         s.h_filter, s.w_filter, s.padding, s.stride,
         s.h_conv, s.w_conv,
     ) = windows
+    if not 1 <= pool <= LARGEST_POOL:
+        raise ValueError(f"pool must be in [1, {LARGEST_POOL}], got {pool}")
     s.n_filter, s.relu, s.pool = n_filter, relu, pool
     s.h_out, s.w_out = s.h_conv // pool, s.w_conv // pool
     s.run = s.w_filter * s.n_channels
@@ -155,16 +158,21 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
 
 
 cdef inline Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k, int real_bytes) noexcept:
-    cdef Py_ssize_t in_cache = BYTES_OF_TILES // tiles_bytes(plan, k, 1 - k.rows, real_bytes) // k.rows
+    cdef Py_ssize_t in_cache = BYTES_OF_TILES // tile_bytes(plan, k, real_bytes) // k.rows
     return k.rows * max(1, in_cache)
+
+
+cdef inline Py_ssize_t tile_bytes(const Plan *plan, const winograd_kernels *k, int real_bytes) noexcept nogil:
+    """The size of the values and products of a tile."""
+    cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
+    return plan.shape.tile * plan.shape.tile * numbers * real_bytes + 2 * LINE
 
 
 cdef inline Py_ssize_t tiles_bytes(
     const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes
 ) noexcept nogil:
-    """The size of the values and products of so many tiles, with room behind them for a row of the register tile."""
-    cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
-    return (n_tiles + k.rows) * (plan.shape.tile * plan.shape.tile * numbers * real_bytes + 2 * LINE)
+    """The size of so many tiles, with room behind them for a row of the register tile."""
+    return (n_tiles + k.rows) * tile_bytes(plan, k, real_bytes)
 
 
 cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:

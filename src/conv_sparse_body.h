@@ -110,8 +110,10 @@ static ALWAYS_INLINE void NAMED(sum_rows)(const REAL *padded, ptrdiff_t padded_r
         NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 3, n);
     else if (2 * n <= SUMS_AT_ONCE && n_rows == 2)
         NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 2, n);
-    else
+    else {
+        assert(n_rows == 1);
         NAMED(sum_patches)(padded, padded_row, entry, end, dw, dw_row, 1, n);
+    }
 }
 
 /* How many of the rows that are left are summed at once, in n vectors each: 1, 2, 3 or 5. */

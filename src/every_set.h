@@ -1,7 +1,7 @@
 /* Includes BODY, the body of some kernels, once for each instruction set that this build has and for both precisions.
  *
  * Each inclusion gives its functions names of their own (NAMED_IN_SET) and its own target: what is compiled for one set
- * is never called from another. To add a set: its lines here and in instruction_sets.h, its fma_add in simd.h.
+ * is never called from another. To add a set, see docs/kernels.md.
  */
 #include "instruction_sets.h"
 #include "simd_headers.h"

@@ -9,9 +9,9 @@ enum { NAMED(terms_at_once) = 256 }; /* so many rows of two vectors of b stay in
 /* n_rows rows and n_vectors vectors of columns, for the terms [k, k_end). Naively, for each row r and column j:
  *     for each k: sum[r][j] += a[r * a_row + k * a_term] * b[k * b_row + j].
  * The sums stay in registers; a step loads n_vectors of b and spreads a number of each row. */
-static inline __attribute__((always_inline)) void NAMED(multiply_tile)(const matmul_problem *p, const REAL *const *a,
-                                                                       const REAL *b, ptrdiff_t k, ptrdiff_t k_end,
-                                                                       NAMED(vec) (*sum)[2], int n_rows, int n_vectors)
+static ALWAYS_INLINE void NAMED(multiply_tile)(const matmul_problem *p, const REAL *const *a, const REAL *b,
+                                               ptrdiff_t k, ptrdiff_t k_end, NAMED(vec) (*sum)[2], int n_rows,
+                                               int n_vectors)
 {
     NAMED(vec) local[TILE_ROWS][2];
     for (int r = 0; r < n_rows; r++)
@@ -103,7 +103,3 @@ static void NAMED(multiply)(const matmul_problem *p, ptrdiff_t row_begin, ptrdif
 }
 
 const matmul_kernels NAMED(matmul) = {LANES, NAMED(multiply)};
-
-#undef LANES
-#undef TILE_ROWS
-#undef SUMS_AT_ONCE

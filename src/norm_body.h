@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 /* Here and below, sums over pixels: pixel i adds to number i % 4, so that they do not wait for each other. */
 static ALWAYS_INLINE void NAMED(moments_of)(const norm_shape *s, ptrdiff_t n, const REAL *z, REAL *mean, REAL *squares)
 {
@@ -172,8 +170,3 @@ static void NAMED(norm_through)(const norm_shape *s, const void *z_, const void 
 }
 
 const norm_kernels NAMED(norm) = {NAMED(moments), NAMED(norm_forward), NAMED(norm_gradient), NAMED(norm_through)};
-
-#undef ALWAYS_INLINE
-#undef LANES
-#undef TILE_ROWS
-#undef SUMS_AT_ONCE

@@ -2,8 +2,7 @@
 
 /* Let the value at a place of its window compete: the first of equal values wins, a NaN over all, the first over later.
  * */
-static inline __attribute__((always_inline)) void NAMED(compete)(NAMED(vec) value, int place, NAMED(vec) *best,
-                                                                 NAMED(mask) *winner)
+static ALWAYS_INLINE void NAMED(compete)(NAMED(vec) value, int place, NAMED(vec) *best, NAMED(mask) *winner)
 {
     NAMED(mask) wins = ~(value <= *best) & (*best == *best);
     NAMED(mask) places = (NAMED(mask)){0} + (INTEGER)place;
@@ -14,7 +13,7 @@ static inline __attribute__((always_inline)) void NAMED(compete)(NAMED(vec) valu
 }
 
 /* What a ReLU before the pooling would have made of it: where no value was above 0 all are 0, and the first has won. */
-static inline __attribute__((always_inline)) void NAMED(rectify_winner)(NAMED(vec) *best, NAMED(mask) *winner)
+static ALWAYS_INLINE void NAMED(rectify_winner)(NAMED(vec) *best, NAMED(mask) *winner)
 {
     *winner &= ~(*best <= 0);
     *best = NAMED(relu)(*best);

@@ -11,6 +11,10 @@
 #undef REAL
 #undef INTEGER
 #undef NAMED
+#undef ALWAYS_INLINE /* these four are simd.h's */
+#undef LANES
+#undef TILE_ROWS
+#undef SUMS_AT_ONCE
 
 #define REAL double
 #define INTEGER int64_t
@@ -19,3 +23,7 @@
 #undef REAL
 #undef INTEGER
 #undef NAMED
+#undef ALWAYS_INLINE
+#undef LANES
+#undef TILE_ROWS
+#undef SUMS_AT_ONCE

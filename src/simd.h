@@ -18,7 +18,10 @@
  *     TILE_ROWS        rows of a tile of sums, two vectors wide, that the registers hold with what a step needs
  *     SUMS_AT_ONCE     vectors of sums that they hold where a step loads the other factor
  *
- * Comparisons and arithmetic are the compiler's own vector operators. To add a set, see every_set.h.
+ *     ALWAYS_INLINE    for a function that is worth its place only with arguments that are known where it is called
+ *
+ * Comparisons and arithmetic are the compiler's own vector operators. precisions.h takes the macros back. To add a set,
+ * see every_set.h.
  */
 
 #if !defined(__GNUC__) && !defined(__clang__)
@@ -27,6 +30,7 @@
 
 #include <stddef.h>
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 
 #if defined(__aarch64__) /* 32 registers */

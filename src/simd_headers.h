@@ -1,6 +1,6 @@
 /* The compiler's own names for its instructions, before any target is chosen. */
 #include <stdint.h>
-#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#ifdef CNN_EXT_HAS_X86_SETS /* of instruction_sets.h */
 #include <immintrin.h>
 #if defined(__clang__) && defined(_MSC_VER) /* clang-cl's leaves out what the command line does not ask for */
 #include <smmintrin.h>

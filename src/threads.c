@@ -78,7 +78,7 @@ static int run(chunk_function function, void *context, ptrdiff_t n_chunks, int m
     return run_alone(function, context, n_chunks, to_the_end);
 }
 
-int pool_thread(void)
+static int thread_of_call(void)
 {
     return 0;
 }
@@ -88,7 +88,7 @@ void pool_set_threads(int n_threads)
     wanted_threads = n_threads;
 }
 
-int pool_get_threads(void)
+static int get_threads(void)
 {
     return wanted_threads;
 }
@@ -244,14 +244,18 @@ static void forget_workers(void)
 /* Have n_wanted workers, or as many as the system gives. */
 static void start_workers(int n_wanted)
 {
-    sigset_t all, before;
+    sigset_t most, before;
     if (!watching_forks) {
         if (pthread_atfork(NULL, NULL, forget_workers) != 0)
             return;
         watching_forks = 1;
     }
-    sigfillset(&all); /* signals are for the threads of the program */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    /* Signals are for the threads of the program, but those that a thread raises by a fault of its own. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    sigfillset(&most);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&most, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &most, &before);
     while (n_workers < n_wanted) {
         struct worker *worker = &workers[n_workers];
         worker->first_call = atomic_load(&call_number);
@@ -271,7 +275,7 @@ static void stop_workers(void)
     atomic_store(&stopping, 0);
 }
 
-int pool_thread(void)
+static int thread_of_call(void)
 {
     return this_thread;
 }
@@ -281,6 +285,8 @@ static int run(chunk_function function, void *context, ptrdiff_t n_chunks, int m
     int n_threads = atomic_load(&wanted_threads);
     if (n_threads > most_threads)
         n_threads = most_threads;
+    if (n_threads > n_chunks)
+        n_threads = (int)n_chunks;
     if (n_chunks <= 1 || n_threads <= 1 || atomic_flag_test_and_set(&busy))
         return run_alone(function, context, n_chunks, to_the_end);
     int64_t asked = milliseconds();
@@ -309,8 +315,8 @@ static int run(chunk_function function, void *context, ptrdiff_t n_chunks, int m
 void pool_set_threads(int n_threads)
 {
     atomic_store(&wanted_threads, n_threads);
-    /* In the middle of a call, workers that are too many stay, asleep. To wait for its end would be for ever if this is
-     * the handler of a signal inside of it. */
+    /* In the middle of a call, workers that are too many stay, without work. To wait for its end would be for ever if
+     * this is the handler of a signal inside of it. */
     if (atomic_flag_test_and_set(&busy))
         return;
     if (n_workers > n_threads - 1)
@@ -318,21 +324,21 @@ void pool_set_threads(int n_threads)
     atomic_flag_clear(&busy);
 }
 
-int pool_get_threads(void)
+static int get_threads(void)
 {
     return atomic_load(&wanted_threads);
 }
 
 #endif
 
-int pool_run(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+static int run_or_stop(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
 {
     return run(function, context, n_chunks, most_threads, 0);
 }
 
-void pool_run_to_the_end(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
+static void run_to_the_end(chunk_function function, void *context, ptrdiff_t n_chunks, int most_threads)
 {
     run(function, context, n_chunks, most_threads, 1);
 }
 
-const pool_functions pool = {pool_run, pool_run_to_the_end, pool_thread, pool_get_threads};
+const pool_functions pool = {run_or_stop, run_to_the_end, thread_of_call, get_threads};

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 #include "winograd_tile_body.h"
 
 static int NAMED(tame)(const void *x_, ptrdiff_t n)
@@ -324,8 +322,3 @@ static void NAMED(add_weight_gradient)(const conv_shape *s, const void *sums, vo
 const winograd_kernels NAMED(winograd) = {
     LANES, TILE_ROWS, NAMED(tame), NAMED(pack), NAMED(forward), NAMED(weight_gradient), NAMED(add_weight_gradient),
 };
-
-#undef ALWAYS_INLINE
-#undef LANES
-#undef TILE_ROWS
-#undef SUMS_AT_ONCE

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_ext.layers import LAYER_TYPES, Layer
+from cnn_ext.layers.base import ArrayOf
+
 # Child processes import the installed package, not the source folder that the tests may be started in.
 os.environ["PYTHONSAFEPATH"] = "1"
 # A shell ignores SIGINT in what it starts in the background, which child processes that are to be interrupted inherit.
@@ -19,6 +22,34 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261124)
+
+
+@pytest.fixture
+def registered_layer(monkeypatch):
+    """A layer of one's own, with a trained array, that was put into the table of what can be saved."""
+
+    class Shift(Layer):
+        param_names = ("b",)
+        config_names = ("n", "dtype")
+        b = ArrayOf("params", 0)
+
+        def __init__(self, n, dtype="float32"):
+            super().__init__()
+            self.n, self.dtype, self.input_shape = n, np.dtype(dtype), (n,)
+            self.params = [np.ones(n, self.dtype)]
+
+        @classmethod
+        def state_shapes(cls, config):
+            return {"b": (config["n"],)}
+
+        def forward(self, X, training=True):
+            return X + self.b
+
+        def backward(self, dout):
+            return dout, [dout.sum(axis=0)]
+
+    monkeypatch.setitem(LAYER_TYPES, "Shift", Shift)
+    return Shift(3)
 
 
 @pytest.fixture(scope="session")

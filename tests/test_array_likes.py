@@ -130,6 +130,25 @@ def test_what_lies_elsewhere_is_refused_by_name(rng):
         network().evaluate(X, OnAGPU(y))
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, BufferError])
+def test_what_will_not_become_an_array_is_refused_by_name(error):
+    """So do PyTorch's tensors that want a gradient, lie on a GPU, or are of bfloat16."""
+
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            raise error("call detach() first")
+
+    with pytest.raises(DTypeError, match=r"X must be an array that NumPy can view, got Tensor: call detach\(\) first"):
+        network().predict(Tensor())
+
+
+def test_a_tensor_that_wants_a_gradient_is_refused_by_name(rng):
+    torch = pytest.importorskip("torch")
+    X = torch.from_numpy(images(rng)[0]).requires_grad_()
+    with pytest.raises(DTypeError, match=r"X must be an array that NumPy can view, got Tensor: .*detach"):
+        network().predict(X)
+
+
 def test_a_buffer_without_a_shape_is_a_row(rng):
     with pytest.raises(ShapeError, match="got 1-D"):
         network().predict(array.array("f", [0.0] * 64))

@@ -63,10 +63,11 @@ def test_every_flag_with_a_value_needs_one(capsys):
 
 # Arguments, the exit code, what the one line says.
 BAD_CALLS = [
-    (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+    (["--nonsense"], 2, "unrecognized arguments: --nonsense (--help"),
     (["extra"], 2, "unrecognized arguments: extra"),
     (["--quiet=yes"], 2, "argument --quiet: ignored explicit argument 'yes'"),
-    (["--epoch", "1"], 2, "unrecognized arguments: --epoch 1"),  # no abbreviations
+    (["--epoch", "1"], 2, "unrecognized arguments: --epoch 1, did you mean --epochs? (--help"),  # no abbreviations
+    (["--batchsize=1", "x"], 2, "unrecognized arguments: --batchsize=1 x, did you mean --batch-size? (--help"),
     (["--lr", "1e39", *SMALL], 1, "training diverged (a lower --lr may help): step 1: the rate "),
     (["--l2", "1e300", *SMALL], 1, "training diverged"),
     (["--train-size", "999999", "--epochs", "1"], 2, "--train-size asks for 999999 images, only 60000 are there"),

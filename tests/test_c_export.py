@@ -194,7 +194,7 @@ def test_prefixes_are_identifiers(prefix, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_leaves_the_file(rng, tmp_path):
+def test_what_cannot_be_written_leaves_the_file(rng, registered_layer, tmp_path):
     class Mine(ReLU):
         pass
 
@@ -202,6 +202,10 @@ def test_what_cannot_be_written_leaves_the_file(rng, tmp_path):
     path.write_text("before")
     with pytest.raises(DTypeError, match=r"layer 1 \(Mine\) is not one of cnn_ext's layers and cannot be written as C"):
         NeuralNet([FullyConnected(3, 2), Mine()]).to_c(path)
+    with pytest.raises(
+        DTypeError, match=r"layer 0 \(Shift\) is not one of cnn_ext's layers and cannot be written as C"
+    ):
+        NeuralNet([registered_layer]).to_c(path)
     with pytest.raises(DTypeError, match="only networks of one precision can be written as C"):
         NeuralNet([FullyConnected(3, 2), FullyConnected(2, 2, dtype=np.float64)]).to_c(path)
     net = NeuralNet([FullyConnected(3, 2)])

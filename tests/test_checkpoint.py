@@ -264,6 +264,9 @@ def test_by_default_a_checkpoint_an_epoch_and_a_minute(data, tmp_path, monkeypat
     written.clear()
     train(data, checkpoint=Checkpoint(tmp_path, every_seconds=1e-9))
     assert set(written) == set(range(1, 16))
+    every_minute, every_hundred = Checkpoint(tmp_path), Checkpoint(tmp_path, every_steps=100)
+    assert [every_minute.is_due(10**6, seconds) for seconds in (59.9, 60.0)] == [False, True]
+    assert [every_hundred.is_due(steps, 3600.0) for steps in (99, 100)] == [False, True]
 
 
 def test_the_last_two_are_kept_and_foreign_files_left_alone(data, tmp_path):

@@ -25,6 +25,7 @@ from cnn_ext import (
     kernels,
     reference,
 )
+from cnn_ext.engine import ConvEngine
 from cnn_ext.fusion import Block, find_steps
 
 # (N, C, H, W), K, h_filter, w_filter, padding, stride
@@ -195,6 +196,36 @@ def test_blocks_give_what_the_layers_give(dtype, rtol, pool, rng):
             np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol * np.abs(w).max())
 
 
+@pytest.mark.parametrize("pool", [15, 16])
+def test_the_largest_windows_run_in_one_with_the_convolution(pool, rng):
+    conv = Conv((2, 34, 33), 5, 2, 3, 1, 1, rng=0)
+    layers = [conv, ReLU(), Maxpool(conv.out_dim, pool, pool)]
+    assert len(find_steps(layers)) == 1
+    X = rng.standard_normal((3, 2, 34, 33)).astype(np.float32)
+    net, out = NeuralNet(layers, l2=0), X
+    for layer in layers:
+        out = layer.forward(out)
+    dout = rng.standard_normal(out.shape).astype(np.float32)
+    back = dout
+    for layer in reversed(layers):
+        back, grads = layer.backward(back)
+    assert net.forward(X).tobytes() == out.tobytes()
+    for got, wanted in zip(net.backward(dout)[-1], grads, strict=True):
+        # other orders of sums over all images and pixels
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_larger_windows_run_by_themselves():
+    conv = Conv((2, 34, 33), 5, 2, 3, 1, 1, rng=0)
+    layers = [conv, ReLU(), Maxpool(conv.out_dim, 17, 17)]
+    assert [len(getattr(step, "layers", [step])) for step in find_steps(layers)] == [2, 1]
+    windows = conv.windows
+    with pytest.raises(ValueError, match=r"pool must be in \[1, 16\], got 17"):
+        ConvEngine(windows, 5, np.dtype(np.float32), pool=17).forward(
+            np.zeros((1, 2, 34, 33), np.float32), *conv.weights(), training=True
+        )
+
+
 def blocks_of(layers):
     """The types of each step, those of a block in brackets."""
 
@@ -351,8 +382,10 @@ def test_the_same_bits_for_every_set_that_multiplies_and_adds_in_one():
     trained = {simd: train_under(simd, 2) for simd in ("avx2", "avx512")}
     for simd, result in trained.items():
         assert result.returncode == 0 or f"asks for {simd}, which this processor" in result.stderr
-    hashes = {simd: json.loads(result.stdout)[1]["2"] for simd, result in trained.items() if result.returncode == 0}
-    assert len(set(hashes.values())) <= 1
+    hashes = [json.loads(result.stdout)[1]["2"] for result in trained.values() if result.returncode == 0]
+    if len(hashes) < 2:
+        pytest.skip("there is but one such set here")
+    assert hashes[0] == hashes[1]
 
 
 def test_unknown_instruction_set():
@@ -364,7 +397,7 @@ def test_unknown_instruction_set():
 def test_every_set_agrees_with_its_twins(simd):
     """These tests once more, where that set is all there is."""
     if os.environ.get("CNN_EXT_SIMD"):
-        return  # this is the second time
+        pytest.skip("this is the second time")
     environment = {**os.environ, "CNN_EXT_SIMD": simd}
     files = [__file__, str(Path(__file__).with_name("test_winograd.py"))]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "twins or block or tame"]

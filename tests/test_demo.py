@@ -431,7 +431,7 @@ def test_slow_clients_are_not_waited_for(net):
                 pass
             else:
                 pytest.fail("the server went on listening")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25  # all its bytes would take 50 s
         assert send(server, request(server))[0] == 200
 
 
@@ -489,6 +489,6 @@ def test_bad_flags(tmp_path, server, capsys):
         assert main(list(map(str, flags))) == code
         error = capsys.readouterr().err
         assert error.startswith(message) and error.count("\n") == 1
-    with pytest.raises(SystemExit, match="2"):
-        main(["--port", "65536"])
-    assert "an int in [0, 65535] expected, got 65536" in capsys.readouterr().err
+    assert main(["--port", "65536"]) == 2
+    error = capsys.readouterr().err
+    assert "an int in [0, 65535] expected, got '65536'" in error and error.count("\n") == 1

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from cnn_ext import SGD, FullyConnected, NeuralNet, ReLU, fit
+from cnn_ext import SGD, DTypeError, FullyConnected, NeuralNet, ReLU, fit
 from cnn_ext._compiled import INSTRUCTION_SET
 from cnn_ext.distributed import DataParallel, chunk_bounds, halves, nodes_inside, tree_sum
 
@@ -133,6 +133,31 @@ def test_one_process_computes_what_a_plain_run_does(mpiexec, rng):
     # Chunks are summed in another order: roundings of float64, a few steps long.
     for a, b in zip(trained(DataParallel(chunk_size=4)), trained(None), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"buffers": [np.ones(3)]}, {"rng": np.random.default_rng(0)}],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_layers_whose_state_is_not_shared_are_refused_by_name(mpiexec, attributes):
+    class Mine:
+        params = ()
+
+        def forward(self, X):
+            return X
+
+        def backward(self, dout):
+            return dout, []
+
+        def output_shape(self, shape):
+            return shape
+
+    layer = Mine()
+    vars(layer).update(attributes)
+    net = NeuralNet([FullyConnected(6, 3, rng=0), layer, FullyConnected(3, 2, rng=1)])
+    with pytest.raises(DTypeError, match=r"layer 1 \(Mine\) has running statistics or draws of its own"):
+        DataParallel().start_alike(net)
 
 
 @pytest.mark.parametrize("n, bounds", [(1, [0, 1]), (15, [0, 15]), (16, [0, 16]), (50, [0, 16, 32, 50])])

@@ -1,8 +1,12 @@
 """CNNClassifier: what scikit-learn asks of an estimator, and what its users try with one."""
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -27,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
-from cnn_ext import CNNClassifier
+from cnn_ext import CNNClassifier, estimator
 
 # Most runs here are a few epochs, too short to converge.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -126,6 +130,47 @@ def test_bytes_are_scaled(shape, rng):
     of_bytes, of_floats = (quick(early_stopping=True).fit(given, y) for given in (X, scaled))
     assert bits(of_bytes) == bits(of_floats)
     np.testing.assert_array_equal(of_bytes.predict_proba(X), of_floats.predict_proba(scaled))
+
+
+@pytest.mark.parametrize("kind", ["i8", "f4", "f8"])
+def test_pixels_that_were_not_scaled_are_warned_of(kind, rng):
+    X, y = rng.integers(0, 256, (60, 8, 8), np.uint8), np.arange(60) % 2
+    with pytest.warns(UserWarning, match=r"X holds pixels up to 25[0-9], but only bytes .* divide them by 255"):
+        quick(max_iter=1).fit(X.astype(kind), y)
+    classifier = quick(max_iter=1).fit(X, y)
+    with pytest.warns(UserWarning, match="divide them by 255"):
+        classifier.predict(X.astype(kind))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_while_another_thread_predicts(rng):
+    X, y = rng.random((60, 8, 8), np.float32), np.arange(60) % 2
+    classifier = quick(max_iter=1).fit(X, y)
+    expected, inside, leave = classifier.predict(X).tobytes(), threading.Event(), threading.Event()
+
+    def hold():
+        with estimator._one_pass_at_a_time:
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert inside.wait(60)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if classifier.predict(X).tobytes() == expected else 1)
+        deadline = time.monotonic() + 30
+        while (status := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if status[0] == 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert status[0] != 0 and os.waitstatus_to_exitcode(status[1]) == 0
+    finally:
+        leave.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(

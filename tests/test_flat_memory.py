@@ -9,6 +9,7 @@ import pytest
 
 import cnn_ext
 from cnn_ext import NeuralNet, kernels, make_small_cnn
+from cnn_ext.layers import LAYER_TYPES
 
 F = np.float32
 X, W, B = np.ones((2, 3, 8, 8), F), np.ones((4, 3, 3, 3), F), np.ones(4, F)
@@ -41,7 +42,14 @@ LAYERS = {
     "BatchNorm": lambda: cnn_ext.BatchNorm((3, 8, 8)),
     "Standardize": lambda: cnn_ext.Standardize((3, 8, 8), 0.5, 1.0),
     "Dropout": lambda: cnn_ext.Dropout(0.5, per_channel=True, rng=0),
+    "Flatten": lambda: cnn_ext.Flatten(),
+    "FullyConnected": lambda: cnn_ext.FullyConnected(8, 4, rng=0),
+    "ReLU": lambda: cnn_ext.ReLU(),
+    "Sigmoid": lambda: cnn_ext.Sigmoid(),
+    "Tanh": lambda: cnn_ext.Tanh(),
 }
+ROWS = X[:, 0, 0]
+TAKE_ANY_SHAPE = {"Flatten", "ReLU", "Sigmoid", "Tanh"}
 
 
 def growth(call, times):
@@ -75,6 +83,7 @@ def bound(times):
 def test_the_tables_are_complete():
     functions = {name for name in kernels.__all__ if callable(getattr(kernels, name))}
     assert functions == set(CALLS)
+    assert set(LAYERS) == set(LAYER_TYPES)
 
 
 @pytest.mark.slow
@@ -99,10 +108,10 @@ def test_kernels_that_refuse(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name):
-    layer = LAYERS[name]()
+    layer, images = LAYERS[name](), ROWS if name == "FullyConnected" else X
 
     def call():
-        layer.backward(np.ones_like(layer.forward(X)))
+        layer.backward(np.ones_like(layer.forward(images)))
 
     assert growth(call, 300) < bound(300)
 
@@ -111,11 +120,12 @@ def test_layers(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_that_refuse(name):
     layer = LAYERS[name]()
-    layer.forward(X)
+    layer.forward(ROWS if name == "FullyConnected" else X)
+    wrong = WRONG.astype(int) if name in TAKE_ANY_SHAPE else WRONG
 
     def call():
-        with pytest.raises(ValueError):
-            layer.forward(WRONG)
+        with pytest.raises(cnn_ext.DTypeError if name in TAKE_ANY_SHAPE else ValueError):
+            layer.forward(wrong)
         with pytest.raises((ValueError, RuntimeError)):
             layer.backward(WRONG)
 

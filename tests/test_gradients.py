@@ -24,6 +24,7 @@ from cnn_ext import (
     l1_regularization,
     l2_regularization,
 )
+from cnn_ext.layers import LAYER_TYPES
 
 EPS, RTOL, ATOL = 1e-6, 1e-3, 1e-5  # torch.autograd.gradcheck's
 
@@ -64,6 +65,10 @@ LAYERS = {
     "batch norm of images": (lambda r: BatchNorm((2, 3, 2), dtype=np.float64), (4, 2, 3, 2)),
     "batch norm of rows": (lambda r: BatchNorm(3, dtype=np.float64), (5, 3)),
 }
+
+
+def test_the_table_is_complete():
+    assert {type(make(0)) for make, _ in LAYERS.values()} | {Dropout} == set(LAYER_TYPES.values())
 
 
 @pytest.mark.parametrize("name", LAYERS)

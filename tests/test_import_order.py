@@ -11,10 +11,10 @@ PACKAGE = Path(cnn_ext.__file__).parent
 
 # From the ground up; a name stands for a file, or for all files of a folder. docs/architecture.md tells what each is for.
 ROOMS = {
-    "ground": ["errors", "_checks", "_extras", "_failures", "_files", "_lazy", "_types", "_version", "turns"],
+    "ground": ["errors", "_checks", "_extras", "_failures", "_files", "_lazy", "_types", "_version"],
     "kernels": [
         *("_compiled", "threads", "_machine", "_windows", "_resampling", "kernels", "reference"),
-        *("engine", "passes"),
+        *("turns", "engine", "passes"),
     ],
     "layers": ["initializers", "layers", "regularization", "loss"],
     "data": [

@@ -67,7 +67,8 @@ def test_the_smallest_images(name, least):
     net = NeuralNet(MODELS[name]((1, least, least), 10, rng=0), SoftmaxLoss)
     assert net.predict(np.zeros((2, 1, least, least), np.float32)).shape == (2,)
     for shape in ((1, least - 1, least), (1, least, least - 1), (1, 1, 1)):
-        with pytest.raises(ShapeError):
+        message = rf"X_dim: images of {shape[1]} x {shape[2]} pixels are too small .* takes {least} x {least} and more"
+        with pytest.raises(ShapeError, match=message):
             MODELS[name](shape, 10)
 
 

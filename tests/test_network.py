@@ -237,6 +237,40 @@ def test_a_loss_of_ones_own_must_be_given_again(tmp_path):
     assert NeuralNet.load(tmp_path / "m", loss_func=my_loss).loss_func is my_loss
 
 
+def test_a_loss_that_is_called_like_the_packages_is_another(tmp_path):
+    def softmax_loss(out, y):
+        return SoftmaxLoss(out, y)
+
+    softmax_loss.__name__ = "SoftmaxLoss"
+    NeuralNet([FullyConnected(3, 2, rng=0)], softmax_loss).save(tmp_path / "m")
+    with pytest.raises(CheckpointError, match=r"saved with the loss '.*test_network\.SoftmaxLoss': give it"):
+        NeuralNet.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("params", [lambda W, b: [W, b], lambda W, b: [b, W], lambda W, b: [b]])
+def test_the_penalty_is_on_the_weights_wherever_they_stand(params):
+    class Dense:
+        def __init__(self):
+            self.W, self.b = np.full((3, 2), 0.5, np.float32), np.full(2, 0.25, np.float32)
+            self.params = params(self.W, self.b)
+
+        def forward(self, X):
+            self.X = X
+            return X @ self.W + self.b
+
+        def backward(self, dout):
+            of = {id(self.W): self.X.T @ dout, id(self.b): dout.sum(axis=0)}
+            return dout @ self.W.T, [of[id(param)] for param in self.params]
+
+    X, y = np.ones((4, 3), np.float32), np.array([0, 1, 1, 1])
+    steps = [NeuralNet([Dense()], l2=l2).train_step(X, y) for l2 in (0, 0.1)]
+    trained = len(steps[0][1][0]) == 2
+    assert steps[1][0] - steps[0][0] == pytest.approx(0.5 * 0.1 * 6 * 0.25 if trained else 0, abs=1e-7)
+    for gradient, penalized in zip(steps[0][1][0], steps[1][1][0], strict=True):
+        added = 0.1 * 0.5 if gradient.ndim == 2 else 0
+        np.testing.assert_allclose(penalized - gradient, added, atol=1e-7)  # roundings of numbers below 1
+
+
 def change_tensors(**changes):
     return lambda architecture, tensors: tensors.update({k.replace("__", "."): v for k, v in changes.items()})
 

@@ -248,6 +248,16 @@ def test_files_of_the_first_version(tmp_path):
     assert read_model(tmp_path / "again").architecture.keys() == {"layers", "l2", "loss_func"}
 
 
+def test_layers_that_were_put_into_the_table(registered_layer, tmp_path):
+    registered_layer.b = np.array([1, 2, 3], np.float32)
+    net = NeuralNet([FullyConnected(4, 3, rng=0), registered_layer])
+    net.save(tmp_path / "m")
+    again = NeuralNet.load(tmp_path / "m")
+    assert type(again.layers[1]) is type(registered_layer)
+    x = np.ones((2, 4), np.float32)
+    assert np.array_equal(again.predict_proba(x), net.predict_proba(x))
+
+
 def half_precision(net):
     net.layers[0].params[0] = net.layers[0].W.astype(np.float16)
 

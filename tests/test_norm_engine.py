@@ -39,7 +39,7 @@ def forward_and_gradient(y, dout, relu, pool):
 @pytest.mark.parametrize("out_last", [True, False])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(
-    ("height", "width", "pool"), [(1, 1, 1), (5, 7, 1), (6, 8, 2), (5, 7, 2), (4, 5, 3), (17, 31, 15)]
+    ("height", "width", "pool"), [(1, 1, 1), (5, 7, 1), (6, 8, 2), (5, 7, 2), (4, 5, 3), (17, 31, 15), (17, 33, 16)]
 )
 @pytest.mark.parametrize("channels", [1, 3, 8, 13, 32, 37])  # whole vectors, parts of one, both
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

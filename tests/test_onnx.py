@@ -188,7 +188,7 @@ def test_the_shape_of_an_input_is_told_or_given(rng, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_nothing_is_written_that_is_not_right(rng, tmp_path, monkeypatch):
+def test_nothing_is_written_that_is_not_right(rng, registered_layer, tmp_path, monkeypatch):
     class Mine(ReLU):
         pass
 
@@ -198,6 +198,8 @@ def test_nothing_is_written_that_is_not_right(rng, tmp_path, monkeypatch):
         DTypeError, match=r"layer 1 \(Mine\) is not one of cnn_ext's layers and cannot be written as ONNX"
     ):
         NeuralNet([FullyConnected(3, 2), Mine()]).to_onnx(path)
+    with pytest.raises(DTypeError, match=r"layer 0 \(Shift\) is not one of cnn_ext's layers"):
+        NeuralNet([registered_layer]).to_onnx(path, input_shape=(3,))
     with pytest.raises(DTypeError, match=r"layers.0.W is float32, layers.1.W float64"):
         NeuralNet([FullyConnected(3, 2), FullyConnected(2, 2, dtype=np.float64)]).to_onnx(path)
     net = global_average(rng)

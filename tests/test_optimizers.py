@@ -90,6 +90,15 @@ def test_steps_follow_the_formula(make, formula, dtype, rtol):
     assert optimizer.steps == 4 and params[0].dtype == dtype
 
 
+@pytest.mark.parametrize("make", [lambda: AdaGrad(eps=1e-300), lambda: RMSProp(eps=1e-300), lambda: Adam(eps=1e-300)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_weight_without_a_gradient_stays_however_small_eps_is(make, dtype):
+    """Rounded to float32 it would be 0, and the step 0 / 0."""
+    param = np.array([1.0, 2.0], dtype)
+    make().step([param], [np.zeros(2, dtype)])
+    assert param.tolist() == [1, 2]
+
+
 def test_adamw_by_hand():
     """Step 1 moves by lr * sign(g) (eps aside); the decay takes lr * factor * weight_decay of the weight."""
     weight, bias = np.array([[2.0, -4.0]]), np.array([2.0, -4.0])

@@ -248,7 +248,7 @@ def test_files_that_are_none(rng, tmp_path):
         net.load_torch_state_dict([])
 
 
-def test_layers_of_ones_own_are_refused_by_name():
+def test_layers_of_ones_own_are_refused_by_name(registered_layer):
     class Mine(ReLU):
         pass
 
@@ -257,6 +257,8 @@ def test_layers_of_ones_own_are_refused_by_name():
         net.to_torch_state_dict()
     with pytest.raises(DTypeError, match=r"layer 1 \(Mine\) is not one of cnn_ext's layers"):
         net.load_torch_state_dict({})
+    with pytest.raises(DTypeError, match=r"layer 0 \(Shift\) is not one of cnn_ext's layers"):
+        NeuralNet([registered_layer]).to_torch_state_dict()
 
 
 def test_needs_no_torch():

@@ -60,13 +60,10 @@ def test_the_seed_decides_everything_and_quiet_is_quiet(tmp_path):
 
 
 def test_help_and_version():
-    began = time.perf_counter()
     result = run("--help")
-    seconds = time.perf_counter() - began
-    assert result.returncode == 0 and seconds < 3  # the target of 0.3 s is for a machine that does nothing else
-    for (
-        flag
-    ) in "epochs batch-size lr momentum l2 schedule seed threads train-size test-size data output log quiet".split():
+    assert result.returncode == 0
+    flags = "epochs batch-size lr momentum l2 schedule seed threads train-size test-size data output log quiet"
+    for flag in flags.split():
         assert f"--{flag}" in result.stdout
     assert run("--version").stdout == f"cnn_ext {cnn_ext.__version__}\n"
 
@@ -90,6 +87,7 @@ def test_help_and_version():
         (["--epoch", "1"], 2, "unrecognized arguments: --epoch 1"),
         (["--train-size", "60001"], 2, "--train-size asks for 60001 images, only 60000 are there"),
         (["--output", "a", "--log", "a"], 2, "--output and --log name the same file"),
+        (["--output", "a", "--log", "./a"], 2, "--output and --log name the same file"),
         (["--data", "nowhere"], 66, "No such file or directory: 'nowhere'"),
         (["--data", "."], 66, "train-images-idx3-ubyte.gz"),
         (["--data", "bad.pkl.gz"], 65, "bad.pkl.gz: not gzip"),
@@ -144,7 +142,7 @@ def test_a_full_disk_at_the_end(tmp_path, monkeypatch, capsys):
 def test_interrupted(tmp_path):
     log = tmp_path / "log"
     process = subprocess.Popen([*COMMAND, "--log", log], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while not log.exists():
+    while not log.exists() and process.poll() is None:
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)

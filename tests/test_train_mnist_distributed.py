@@ -102,7 +102,7 @@ def test_ctrl_c_ends_all(mpiexec, tmp_path):
     log = tmp_path / "log"
     command = [mpiexec, "-n", "2", sys.executable, *COMMAND, "--distributed", "--log", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not log.exists():
+        while not log.exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

@@ -281,7 +281,7 @@ def test_images_of_another_size(tmp_path, rng, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("images", "message"), [((30, 3, 3), "larger than"), ((30, 28, 28), "std")])
+@pytest.mark.parametrize(("images", "message"), [((30, 3, 3), "too small for this network"), ((30, 28, 28), "std")])
 def test_images_that_do_not_fit_the_recipe(images, message, tmp_path, capsys):
     """Too small for the network, or all black."""
     folder = write_idx_folder(tmp_path, np.zeros(images, np.uint8))

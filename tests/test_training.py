@@ -247,6 +247,33 @@ def test_solver_without_test_set(data, capsys):
         cnn_ext.sgd(make_net(), *data, 10, 1, 0.02, X_test=data[0])
 
 
+@pytest.mark.parametrize(
+    ("changes", "error"), [({"augment": 3}, cnn_ext.DTypeError), ({"sample_weight": np.ones(50)}, cnn_ext.DTypeError)]
+)
+def test_a_run_that_is_refused_leaves_the_old_log(data, tmp_path, changes, error):
+    (tmp_path / "run.csv").write_text("old")
+    log, settings = cnn_ext.CsvLog(tmp_path / "run.csv"), {"optimizer": SGD(0.1), "epochs": 2, "batch_size": 10}
+    with pytest.raises(error):
+        fit(make_net(), *data, callbacks=[log], **settings, **changes)
+    assert (tmp_path / "run.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: cnn_ext.CsvLog(3), cnn_ext.DTypeError, "path must be a str or os.PathLike, got int"),
+        (lambda: cnn_ext.CsvLog("x", None), cnn_ext.DTypeError, "tested must be a str, got NoneType"),
+        (lambda: cnn_ext.JsonLog("x", {"a": object()}), TypeError, "settings must be what JSON can hold: .*object"),
+        (lambda: cnn_ext.JsonLog("x", {"a": float("nan")}), ValueError, "settings must be what JSON can hold"),
+    ],
+)
+def test_logs_that_could_not_be_written(make, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_csv_log_has_a_line_an_epoch(data, tmp_path):
     path = tmp_path / "run.csv"
     log = cnn_ext.CsvLog(path, "held-out")

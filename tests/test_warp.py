@@ -184,6 +184,7 @@ BAD = [
         "matrix must have the dtype of x, float64",
     ),
     ("warp_affine", (X, MATRIX, np.nan), ValueError, "fill must be in"),
+    ("warp_affine", (X, MATRIX, 3.5e38), ValueError, "fill must be in"),
     ("warp_affine", (X, MATRIX, "0"), DTypeError, "fill must be a number, got str"),
     ("warp_flow", (X, FLOW[:, :1]), ShapeError, r"flow must have shape \(2, 2, 4, 5\), got \(2, 1, 4, 5\)"),
     ("warp_flow", (X, FLOW[0]), ShapeError, "flow must be 4-D"),

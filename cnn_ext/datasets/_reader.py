@@ -12,13 +12,12 @@ import gzip
 import hashlib
 import io
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from .._files import open_without_waiting
+from .._files import open_regular
 from .._files import path_name as path_name
 from ..errors import DataFormatError
 
@@ -120,23 +119,20 @@ def open_data(path: str | os.PathLike[str], sha256: str | None = None) -> Iterat
         Not a regular file, empty, not gzip in spite of its name, or not of the SHA-256 sum that was asked for.
     """
     name = path_name(path)
-    with open(name, "rb", opener=open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise DataFormatError(f"{name}: not a regular file")
-        if status.st_size == 0:
+    with open_regular(name, DataFormatError) as (file, size):
+        if size == 0:
             raise DataFormatError(f"{name}: empty file")
         if sha256 is not None:
             _check_sha256(file, name, sha256)
         if not name.endswith((".gz", ".tgz")):
-            yield DataReader(file, name, status.st_size)
+            yield DataReader(file, name, size)
             return
         start = file.read(len(GZIP_MAGIC))
         if start != GZIP_MAGIC:
             raise DataFormatError(f"{name}: not gzip (starts with {start!r})")
         file.seek(0)
         with gzip.GzipFile(fileobj=file) as content:
-            yield DataReader(cast(IO[bytes], content), name, status.st_size * DEFLATE_RATIO)
+            yield DataReader(cast(IO[bytes], content), name, size * DEFLATE_RATIO)
 
 
 def _check_sha256(file: IO[bytes], name: str, expected: str) -> None:

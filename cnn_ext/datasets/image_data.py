@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import Array
-from ..errors import DataFormatError
+from ..errors import DataFormatError, shown
 from ..image_form import ImageForm
 from .mnist import Part
 from .scaled_images import ScaledImages
@@ -44,7 +44,7 @@ def chosen_classes(found: Sequence[str], wanted: Sequence[str] | None, where: st
     """
     if wanted is not None:
         if unknown := [name for name in found if name not in wanted]:
-            raise DataFormatError(f"{where}: class {unknown[0]!r} is none of the model's: {_listed(wanted)}")
+            raise DataFormatError(f"{where}: class {unknown[0]!r} is none of the model's: {shown(_listed(wanted))}")
         return list(wanted)
     if len(found) < 2:
         raise DataFormatError(f"{where}: {f'one class only ({found[0]!r})' if found else 'no classes'}, two are needed")

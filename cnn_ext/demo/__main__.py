@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._data import load_network
-from .._failures import BAD_DATA, USAGE, Failure, failing
+from .._failures import BAD_DATA, USAGE, Number, Parser, exit_code, failing
 from ..errors import CnnExtError
 from .reading import Reader
 from .server import DemoServer
@@ -18,23 +18,21 @@ from .server import DemoServer
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the arguments `argv` (those of the process if None); return the exit code."""
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    if not 0 <= args.port <= 65535:
-        parser.error(f"argument --port: an int in [0, 65535] expected, got {args.port}")
-    try:
-        serve(args.model, args.port, open_browser=not args.no_browser)
-    except Failure as failure:
-        print(f"demo: {failure}", file=sys.stderr)
-        return failure.code
-    except KeyboardInterrupt:
-        print()
-    return 0
+
+    def run() -> int:
+        args = make_parser().parse_args(argv)
+        try:
+            serve(args.model, args.port, open_browser=not args.no_browser)
+        except KeyboardInterrupt:
+            print()
+        return 0
+
+    return exit_code("demo", run)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m cnn_ext.demo",
         description="Draw a digit in the browser, and see what a network makes of it. Ctrl-C ends it.",
         allow_abbrev=False,
@@ -42,7 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", default="mnist-best", metavar="MODEL", help="a file, or a network of the package (mnist-best)"
     )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="on 127.0.0.1 (any that is free)")
+    parser.add_argument(
+        "--port", type=Number(int, "[0, 65535]"), default=0, metavar="N", help="on 127.0.0.1 (any that is free)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     return parser
 

@@ -48,7 +48,7 @@ def write_c(net: Any, path: str | os.PathLike[str], prefix: str) -> None:
     """Write `net` to `path`; see `NeuralNet.to_c`."""
     if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
         raise ValueError(f"prefix must be a C identifier that begins with a letter, got {prefix!r}")
-    check_layers(net.layers, "written as C")
+    check_layers(net.layers, CALLS, "written as C")
     net.shapes()  # raises where layers do not fit together
     layers = folded_layers(net.layers)
     told = next((index for index, layer in enumerate(layers) if layer.input_shape is not None), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ from .._checks import check_int
 from .._extras import missing_extra
 from .._types import Shape
 from ..errors import DTypeError, NonFiniteError, ShapeError
-from ..layers import check_own
+from ..layers import check_known
 from ..layers.base import Layer, named_arrays
 
 
-def check_layers(layers: Sequence[Any], done: str) -> None:
-    """Raise unless all layers are the package's own, of one precision, and every number of them finite."""
-    check_own(layers, done)
+def check_layers(layers: Sequence[Any], known: Collection[type[Layer]], done: str) -> None:
+    """Raise unless all layers are among those `known`, of one precision, and every number of them finite."""
+    check_known(layers, known, done)
     arrays = named_arrays(layers)
     first = next(iter(arrays), "")
     for name, array in arrays.items():

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .._files import open_without_waiting
+from .._files import open_regular
 from .._types import Array, Shape
-from ..errors import CheckpointCorruptError, CheckpointMismatchError
+from ..errors import CheckpointCorruptError, CheckpointMismatchError, shown
 from .common import onnx_module
 
 LARGEST_FILE = 1 << 30
@@ -87,19 +86,14 @@ def read_chain(path: str | os.PathLike[str]) -> Chain:
     try:
         return _chain_of(model, _opset_of(model, onnx.defs.onnx_opset_version()))
     except (CheckpointCorruptError, CheckpointMismatchError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {shown(error)}") from error
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb", opener=open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointCorruptError(f"{path} is not a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise CheckpointMismatchError(
-                f"{path} has {status.st_size} bytes, more than the {LARGEST_FILE} that are read"
-            )
-        return file.read(status.st_size)
+    with open_regular(path, CheckpointCorruptError) as (file, size):
+        if size > LARGEST_FILE:
+            raise CheckpointMismatchError(f"{path} has {size} bytes, more than the {LARGEST_FILE} that are read")
+        return file.read(size)
 
 
 def _opset_of(model: Any, newest: int) -> int:

@@ -47,7 +47,7 @@ def write_onnx(net: Any, path: str | os.PathLike[str], output: str, dtype: Any, 
     """Write `net` to `path`; see `NeuralNet.to_onnx`."""
     check_choice("output", output, ("scores", "probabilities"))
     dtype = net.dtype if dtype is None else check_float_dtype("dtype", dtype)
-    check_layers(net.layers, "written as ONNX")
+    check_layers(net.layers, NODES, "written as ONNX")
     shape = input_shape_of(net.layers, input_shape)
     out_shape = net.shapes(shape)[-1]
     if output == "probabilities" and len(out_shape) != 1:

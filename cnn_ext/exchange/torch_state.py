@@ -10,8 +10,8 @@ import numpy as np
 
 from .._checks import as_array
 from .._types import Array
-from ..errors import CheckpointMismatchError, DTypeError
-from ..layers import BatchNorm, Conv, FullyConnected, check_own
+from ..errors import CheckpointMismatchError, DTypeError, shown
+from ..layers import OWN, BatchNorm, Conv, FullyConnected, check_known
 from ..layers.base import Layer
 from ..model_file import read_tensors
 
@@ -21,6 +21,8 @@ NAMES: dict[type[Layer], dict[str, str]] = {
     BatchNorm: {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"},
 }
 """PyTorch's names of the arrays of every layer that has some, and ours."""
+KNOWN = {*NAMES, *(layer for layer in OWN if not layer.param_names)}
+"""These layers, and those without arrays."""
 
 COUNTER = "num_batches_tracked"
 """An int64 of PyTorch's `BatchNorm` that only averages without a momentum read."""
@@ -28,7 +30,7 @@ COUNTER = "num_batches_tracked"
 
 def state_of(layers: Sequence[Any]) -> dict[str, Array]:
     """Return the arrays of the layers; see `NeuralNet.to_torch_state_dict`."""
-    check_own(layers, "written as a PyTorch state dict")
+    check_known(layers, KNOWN, "written as a PyTorch state dict")
     state = {}
     for index, layer in enumerate(layers):
         for theirs, ours in NAMES.get(type(layer), {}).items():
@@ -40,7 +42,7 @@ def state_of(layers: Sequence[Any]) -> dict[str, Array]:
 
 def load_state(layers: Sequence[Any], state: Mapping[str, Any] | str | os.PathLike[str]) -> None:
     """Set the arrays of the layers; see `NeuralNet.load_torch_state_dict`."""
-    check_own(layers, "read from a PyTorch state dict")
+    check_known(layers, KNOWN, "read from a PyTorch state dict")
     if isinstance(state, Mapping):
         source, given = "state", {key: as_array(f"state[{key!r}]", value) for key, value in state.items()}
     elif isinstance(state, (str, os.PathLike)):
@@ -53,7 +55,7 @@ def load_state(layers: Sequence[Any], state: Mapping[str, Any] | str | os.PathLi
     if missing or unexpected:
         raise CheckpointMismatchError(
             f"{source} has other arrays than an nn.Sequential of these layers: "
-            f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
+            f"missing: {shown(', '.join(missing)) or 'none'}; unexpected: {shown(', '.join(unexpected)) or 'none'}"
         )
     for key, array in given.items():
         _check(source, key, array, wanted[key])

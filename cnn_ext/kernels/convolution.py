@@ -67,8 +67,8 @@ def conv2d_backward(dout: Array, x: Array, w: Array, padding: int, stride: int) 
     dx : ndarray, shape (N, C, H, W)
     dw : ndarray, shape (K, C, h_filter, w_filter)
     db : ndarray, shape (K,)
-        Summed over images in chunks of a fixed size, the chunks in a binary tree: the same bits for any number of
-        threads.
+        Summed over images in chunks by a rule on their number alone, the chunks in a binary tree: the same bits for any
+        number of threads.
 
     Raises
     ------

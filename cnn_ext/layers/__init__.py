@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..errors import DTypeError
@@ -16,9 +16,8 @@ from .pool import AvgPool, GlobalAvgPool, Maxpool
 from .shape import Flatten
 from .standardize import Standardize
 
-LAYER_TYPES: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (
+OWN: frozenset[type[Layer]] = frozenset(
+    (
         AvgPool,
         BatchNorm,
         Conv,
@@ -32,25 +31,29 @@ LAYER_TYPES: dict[str, type[Layer]] = {
         Standardize,
         Tanh,
     )
-}
-"""Every layer of the package by name: what a saved model may be made of."""
+)
+"""Every layer of the package."""
+
+LAYER_TYPES: dict[str, type[Layer]] = {layer.__name__: layer for layer in sorted(OWN, key=lambda layer: layer.__name__)}
+"""What a saved model may be made of, by name: the package's layers, and those that a program has put here."""
 
 
 def is_own(layer: Any) -> bool:
     """Whether a layer is exactly one of the package's: a subclass may compute something else."""
-    return type(layer) is LAYER_TYPES.get(type(layer).__name__)
+    return type(layer) in OWN
 
 
-def check_own(layers: Iterable[Any], done: str) -> None:
-    """Raise DTypeError for the first layer that is not the package's, and so cannot be `done` ("saved")."""
+def check_known(layers: Iterable[Any], known: Collection[type[Layer]], done: str) -> None:
+    """Raise DTypeError for the first layer that is not among those `known`, and so cannot be `done` ("saved")."""
     for index, layer in enumerate(layers):
-        if not is_own(layer):
+        if type(layer) not in known:
             name = type(layer).__name__
             raise DTypeError(f"layer {index} ({name}) is not one of cnn_ext's layers and cannot be {done}")
 
 
 __all__ = [
     "LAYER_TYPES",
+    "OWN",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -64,6 +67,6 @@ __all__ = [
     "Sigmoid",
     "Standardize",
     "Tanh",
-    "check_own",
+    "check_known",
     "is_own",
 ]

@@ -27,6 +27,7 @@ class ReLU(Layer):
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return max(X, 0) for a float array X of any shape."""
         X = as_float_array("X", X)
+        self.forget()
         out = np.maximum(X, 0)
         self._off = X <= 0 if training else None
         self._note_output(out, training)
@@ -51,6 +52,7 @@ class Sigmoid(Layer):
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the sigmoid of a float array X of any shape."""
         X = as_float_array("X", X)
+        self.forget()
         e = np.exp(-np.abs(X))  # never above 1
         out = np.where(X >= 0, 1, e) / (1 + e)
         self._derivative = e / (1 + e) ** 2 if training else None
@@ -78,7 +80,9 @@ class Tanh(Layer):
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return tanh of a float array X of any shape."""
-        out = np.tanh(as_float_array("X", X))
+        X = as_float_array("X", X)
+        self.forget()
+        out = np.tanh(X)
         self._derivative = 1 - out**2 if training else None
         self._note_output(out, training)
         return out

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .._checks import FLOAT_DTYPES, as_array, check_real
+from .._checks import as_array, check_real, is_float
 from .._types import Array, Shape
 from ..errors import DTypeError, ShapeError
 
@@ -89,11 +89,7 @@ class Layer(ABC):
             raise RuntimeError(
                 "backward() called before forward(): this layer itself needs a forward pass with training=True first"
             )
-        shape, dtype = self._last_output
-        dout = as_float_array("dout", dout, dtype)
-        if dout.shape != shape:
-            raise ShapeError(f"dout {dout.shape} does not match last forward output {shape}")
-        return dout
+        return as_gradient(dout, *self._last_output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(("_last_output", *self.kept_names))}
@@ -118,6 +114,22 @@ def named_arrays(layers: Iterable[Any], buffers: bool = True) -> dict[str, Array
                 name = names[position] if position < len(names) else f"{kind}s.{position}"
                 named[f"layers.{index}.{name}"] = array
     return named
+
+
+def as_gradient(dout: Any, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return the gradient of an output of this shape and dtype as an array like it, or raise."""
+    dout = as_float_array("dout", dout, dtype)
+    if dout.shape != shape:
+        raise ShapeError(f"dout {dout.shape} does not match last forward output {shape}")
+    return dout
+
+
+def check_places(layers: Sequence[Any]) -> None:
+    """Raise ValueError if a layer stands in two places: it keeps one pass for `backward`, not two."""
+    places: dict[int, int] = {}
+    for index, layer in enumerate(layers):
+        if (first := places.setdefault(id(layer), index)) != index:
+            raise ValueError(f"layers[{index}] is layers[{first}]: each place needs a layer of its own")
 
 
 def check_layer(name: str, layer: Any) -> None:
@@ -201,7 +213,6 @@ def as_float_array(name: str, X: Any, dtype: np.dtype[Any] | None = None) -> Arr
             f"{name} must be float32 or float64, got {array.dtype}: "
             f"scale it first, for instance {name}.astype(np.float32) / 255"
         )
-    native = array.dtype.newbyteorder("=")
-    if native not in FLOAT_DTYPES:
+    if not is_float(array.dtype):
         raise DTypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    return array.astype(dtype or native, copy=False)
+    return array.astype(dtype or array.dtype.newbyteorder("="), copy=False)

@@ -76,6 +76,7 @@ class FullyConnected(Layer):
         X = as_float_array("X", X, self.dtype)
         if X.ndim != 2 or X.shape[1] != self.in_size:
             raise ShapeError(f"FullyConnected expects X of shape (N, {self.in_size}), got {X.shape}")
+        self.forget()
         X = as_contiguous(X)
         out = dense_forward(X, *self.weights())
         self._X = X if training else None

@@ -26,7 +26,7 @@ class Dropout(Layer):
     dtype : numpy dtype
         float32 or float64: precision of the draws. The output has the input's dtype.
     rng : numpy.random.Generator, int or None
-        Draws what is kept.
+        Draws what is kept; the attribute `rng` may be set. None: the system's own seed, until `fit` gives one.
 
     Raises
     ------
@@ -55,21 +55,29 @@ class Dropout(Layer):
         self.per_channel: bool = check_bool("per_channel", per_channel)
         self.dtype: np.dtype[Any] = check_float_dtype("dtype", dtype)
         self.rng: np.random.Generator = as_generator(rng)
+        self._is_seeded = rng is not None
         self._mask: Any = None
+
+    def seed_from(self, rng: np.random.Generator) -> None:
+        """Draw from now on from a seed that `rng` draws, if the layer was made without one, as by `NeuralNet.load`."""
+        if not self._is_seeded:
+            self.rng, self._is_seeded = np.random.default_rng(int(rng.integers(2**63))), True
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return X, of any shape (or (N, C, H, W) per channel), thinned out in training, unchanged in inference."""
         X = as_float_array("X", X)
         if self.per_channel and X.ndim != 4:
             raise ShapeError(f"Dropout per channel expects images (N, C, H, W), got X of shape {X.shape}")
-        self._note_output(X, training)
+        self.forget()
         if not training:
             self._mask = None
             return X.copy()
         drawn = (*X.shape[:2], 1, 1) if self.per_channel else X.shape
         kept = self.rng.random(drawn, dtype=self.dtype) < self.prob
         self._mask = kept * X.dtype.type(1 / self.prob)
-        return X * self._mask
+        out = X * self._mask
+        self._note_output(out, training)
+        return out
 
     def backward(self, dout: Array) -> tuple[Array, list[Array]]:
         """Return (dX, []): the gradient, thinned out and scaled as the last output was."""

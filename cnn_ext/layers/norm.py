@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._checks import as_contiguous, check_countable, check_float_dtype, check_image_shape, check_int
+from .._checks import above_zero, as_contiguous, check_countable, check_float_dtype, check_image_shape, check_int
 from .._types import Array, Shape
 from ..engine import NormEngine
 from ..errors import ShapeError
@@ -131,7 +131,7 @@ class BatchNorm(Layer):
         else:
             mean, var = self.running_mean, self.running_var
         gamma, beta = (as_contiguous(param, self.dtype) for param in self.params)
-        inverse_std = 1 / np.sqrt(var + self.dtype.type(self.eps))
+        inverse_std = 1 / np.sqrt(var + above_zero(self.eps, self.dtype))
         scale = gamma * inverse_std
         self._scales = (inverse_std, scale) if training else None
         return engine.forward(z, as_contiguous(mean, self.dtype), scale, beta, out_last)
@@ -146,7 +146,7 @@ class BatchNorm(Layer):
         axis : int
         """
         gamma, beta = (as_contiguous(param, self.dtype) for param in self.params)
-        scale = gamma * (1 / np.sqrt(self.running_var + self.dtype.type(self.eps)))
+        scale = gamma * (1 / np.sqrt(self.running_var + above_zero(self.eps, self.dtype)))
         shape = [1] * W.ndim
         shape[axis] = -1
         return W * scale.reshape(shape), (b - self.running_mean) * scale + beta

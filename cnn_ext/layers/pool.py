@@ -83,7 +83,9 @@ class Maxpool(_WindowPooling):
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the maxima, shape (N, C, H_out, W_out), of a batch X, shape (N, C, H, W)."""
-        out, argmax = kernels.maxpool_forward(self._check_images(X), self.size, self.stride)
+        X = self._check_images(X)
+        self.forget()
+        out, argmax = kernels.maxpool_forward(X, self.size, self.stride)
         self._argmax = argmax if training else None
         self._note_output(out, training)
         return out
@@ -126,7 +128,9 @@ class AvgPool(_WindowPooling):
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the averages, shape (N, C, H_out, W_out), of a batch X, shape (N, C, H, W)."""
-        out = kernels.avgpool_forward(self._check_images(X), self.size, self.stride)
+        X = self._check_images(X)
+        self.forget()
+        out = kernels.avgpool_forward(X, self.size, self.stride)
         self._note_output(out, training)
         return out
 
@@ -162,7 +166,9 @@ class GlobalAvgPool(_Pooling):
 
     def forward(self, X: Array, training: bool = True) -> Array:
         """Return the averages, shape (N, C), of a batch X, shape (N, C, H, W)."""
-        out = kernels.avgpool_forward(self._check_images(X), self.X_dim[1:], 1)[:, :, 0, 0]
+        X = self._check_images(X)
+        self.forget()
+        out = kernels.avgpool_forward(X, self.X_dim[1:], 1)[:, :, 0, 0]
         self._note_output(out, training)
         return out
 
