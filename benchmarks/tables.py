@@ -1,4 +1,4 @@
-"""Print from the logs the tables of docs/performance.md, the first of them the README's, and what both say in words.
+"""Print from the logs the tables of docs/performance.md, the first of them the README's.
 
     python -m benchmarks.tables
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 LOGS = Path(__file__).with_name("logs")
-LATE = (50, 2, "under way")
-"""Batch, threads and state of the step that sentences tell of."""
 
 
 def records(name: str) -> list[dict[str, Any]]:
@@ -88,45 +86,5 @@ def panel() -> str:
     return table(("network", "cnn_ext", "PyTorch", "ratio"), rows)
 
 
-def in_words() -> dict[str, list[str]]:
-    """Return what README.md and docs/performance.md say of the logs in sentences."""
-    ratios = {name: network["ratio"] for name, network in records("panel")[0]["networks"].items()}
-    frameworks = records("frameworks")[0]["ms"]
-    jax, keras = (frameworks[name] / frameworks["cnn_ext"] for name in ("JAX", "Keras/TensorFlow"))
-    avx2 = [f"{states['under way']['ratio']:.2f}" for states in states_of("avx2/torch_step").values()]
-    readme = [
-        f"On two CPUs with AVX2 alone the ratios are {avx2[0]}, {avx2[1]} and {avx2[2]}.",
-        f"Against JAX a step is {jax:.1f} times as fast, against Keras/TensorFlow {keras:.1f} times, against the "
-        f"series' own code {records('series_step')[0]['ratio']:.1f} times; on twelve other networks "
-        f"{records('panel')[0]['geometric_mean']:.2f} times as fast as PyTorch's, as a geometric mean, at the least "
-        f"{min(ratios.values()):.1f} times.",
-    ]
-    (roofline,) = records("roofline")
-    of_peak = {kernel["name"]: f"{kernel['share_of_peak']:.0%}".replace("%", " %") for kernel in roofline["kernels"]}
-    threads = {record["batch"]: record["ratio"] for record in records("threads")}
-    (hazards,), (footprint,) = records("hazards"), records("footprint")
-    late = next(r["ms"] for r in records("torch_step") if (r["batch"], r["threads"], r["state"]) == LATE)
-    performance = [
-        f"PyTorch's step compiled takes {min(ms for name, ms in late.items() if 'compiled' in name):.1f} ms where its "
-        f"eager one takes {fastest(late):.1f} ms (batch 50, 2 threads).",
-        f"One thread reaches {roofline['peak'] / 1e9:.0f} GFLOP/s of multiply-adds.",
-        f"layer 2 runs at {of_peak['layer 2 forward, fused']} of that forward (computed directly at "
-        f"{of_peak['layer 2 forward, fused, directly']}), its way back at "
-        f"{of_peak['layer 2 backward without pooling']} without pooling.",
-        f"runs at {of_peak['layer 2 backward, 71% alive']} in the first steps (71 % alive) and "
-        f"{of_peak['layer 2 backward, 23% alive']} under way (23 % alive)",
-        f"the whole step at {of_peak['whole step, under way']}.",
-        f"Two threads over one: {threads[50]:.2f} at batch 50, {threads[256]:.2f} at batch 256.",
-        f"take {hazards['two_processes']:.2f} times as long a step; a convolution of denormal numbers takes "
-        f"{hazards['denormals']:.2f} times as long as one of ordinary numbers.",
-        f"needs {footprint['memory_mb']:.0f} MB, {footprint['beyond_data_mb']:.0f} MB beyond a process that holds the "
-        f"data set; `import cnn_ext` takes {footprint['import_ms']:.0f} ms beyond NumPy's; the wheel is "
-        f"{footprint['wheel_mb']:.2f} MB without MNIST",
-    ]
-    return {"README.md": readme, "docs/performance.md": performance}
-
-
 if __name__ == "__main__":
     print(steps(), steps_with_avx2(), others(), panel(), sep="\n")
-    for page, sentences in in_words().items():
-        print(f"{page}:", *sentences, sep="\n  ")

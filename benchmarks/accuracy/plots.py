@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy.plots [NAME ...] [--model mnist-best]
 
-NAME is seconds, range, digits, mistakes or ablation; without one, all are drawn. --model is whose mistakes are shown: a
-network of the package or a file.
+NAME is series, seconds, range, digits, mistakes or ablation; without one, all are drawn. --model is whose mistakes are
+shown: a network of the package or a file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.accuracy import ablation
-from benchmarks.accuracy._logs import LOGS, ROOT, Log, read
+from benchmarks.accuracy._logs import LOGS, ROOT, Log, read, read_all
 from cnn_ext import RECIPES, NeuralNet, load_mnist, load_pretrained, lr_find
 from cnn_ext.augmentation import Compose
 from cnn_ext.pretrained import PRETRAINED
 
 DOCS = ROOT / "docs"
 COLOURS = {"series": "#555555", "fast": "#E69F00", "best": "#0072B2"}  # told apart without colour vision too
+SERIES = {
+    "series": ("warm-up and cosine, Nesterov 0.9 (the default)", "#0072B2"),
+    "constant": ("constant rate 0.1, Nesterov 0.9", "#E69F00"),
+    "sgd": ("constant rate 0.1, plain SGD", "#555555"),
+}
 
 
 def main() -> None:
@@ -53,6 +58,26 @@ def save(figure: Any, name: str) -> None:
     figure.savefig(DOCS / f"{name}.png", dpi=150)
     plt.close(figure)
     print(DOCS / f"{name}.png")
+
+
+def series_curves() -> None:
+    """Draw the test accuracy of the series' network after each epoch, by how its rate runs."""
+    curves = {
+        name: [[100 * epoch["test_accuracy"] for epoch in log.epochs] for log in read_all(name).values()]
+        for name in SERIES
+    }
+    write("series-curves", curves)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, (label, colour) in SERIES.items():
+        for seed, accuracies in enumerate(curves[name]):
+            epochs = range(1, len(accuracies) + 1)
+            axes.plot(epochs, accuracies, color=colour, lw=1.4, label=None if seed else label)
+    axes.axhline(98.5, color="#999999", ls=":", lw=1)
+    axes.text(20.2, 98.54, "the series", color="#666666")
+    axes.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(95.5, 99.6), xlim=(0.5, 22.5), xticks=range(2, 21, 2))
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.25)
+    save(figure, "series-curves")
 
 
 def accuracy_vs_seconds() -> None:
@@ -216,6 +241,7 @@ def ablation_rows() -> None:
 
 
 PLOTS = {
+    "series": series_curves,
     "seconds": accuracy_vs_seconds,
     "range": lr_range,
     "digits": augmented_digits,

@@ -1,4 +1,4 @@
-"""Train what the README's accuracies are measured on: each run a command of its own, with its log kept.
+"""Train what the accuracies of the README and of the docs are measured on: each run a command, with its log kept.
 
     python -m benchmarks.accuracy.runs NAME [--seeds 0 1 2] [--jobs 1] [--threads 2]
 
@@ -24,13 +24,13 @@ FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian's package da
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A row of the README's table: a command for each of some seeds, and what is expected of them.
+    """A command for each of some seeds, and what is expected of them; with a label, a row of the README's table.
 
     `mean`, `aim` and `worst` are test accuracies in per cent; `seconds` is the median of a process from start to end.
     """
 
     name: str
-    label: str
+    label: str | None
     arguments: str
     seeds: Sequence[int]
     mean: float | None = None
@@ -39,6 +39,8 @@ class Run:
     seconds: float | None = None
     keep_model: bool = False
 
+
+CONSTANT = "--schedule constant"
 
 # What the validation runs chose (--validation-size 10000: the last of the training images), one line a run.
 SERIES = "--recipe series --train-size 60000 --test-last-only --label-smoothing 0.1 --average 0.998"
@@ -52,13 +54,16 @@ MINUTE = "--recipe fast --epochs 8 --lr 0.1 --label-smoothing 0.1"
 SMALL = "--recipe best --model small"
 FASHION = "--recipe best --augment RandomCrop:padding=2 RandomFlip RandomErasing"
 
-TEN, FIVE, THREE = range(10), range(5), range(3)
+TEN, FIVE, THREE, ONE = range(10), range(5), range(3), range(1)
 RUNS = {
     run.name: run
     for run in (
         Run(
             name="series", label="(the recipe `series`, 50,000 images)", arguments="", seeds=TEN, mean=99.30, worst=99.1
         ),
+        Run(name="constant", label=None, arguments=CONSTANT, seeds=ONE),
+        Run(name="sgd", label=None, arguments=f"{CONSTANT} --momentum 0", seeds=ONE),
+        Run(name="one-epoch", label=None, arguments=f"{CONSTANT} --epochs 1", seeds=TEN),
         Run(
             name="series-plain",
             label="the same network, labels smoothed and weights averaged, 60,000 images",
@@ -87,7 +92,7 @@ RUNS = {
             seconds=1800,
             keep_model=True,
         ),
-        Run(name="small", label=f"`{SMALL}`, 29,546 parameters", arguments=SMALL, seeds=range(1), keep_model=True),
+        Run(name="small", label=f"`{SMALL}`, 29,546 parameters", arguments=SMALL, seeds=ONE, keep_model=True),
         Run(
             name="fashion",
             label="Fashion-MNIST, `--recipe best` with crops, flips and erasing",
@@ -116,10 +121,14 @@ def main() -> None:
 def task_of(run: Run, seed: int, threads: int) -> Task:
     """Return the process that trains one seed."""
     log = LOGS / f"{run.name}-seed{seed}.jsonl"
-    words = [*shlex.split(run.arguments), "--seed", str(seed), "--threads", str(threads), "--log", relative(log)]
+    words = [*flags_of(run, seed, threads), "--log", relative(log)]
     if run.keep_model:
         words += ["--output", relative(model_file(run.name, seed))]
     return Task(("-m", "cnn_ext.train_mnist", *words), log, recipe_of(words))
+
+
+def flags_of(run: Run, seed: int, threads: int) -> list[str]:
+    return [*shlex.split(run.arguments), "--seed", str(seed), "--threads", str(threads)]
 
 
 def model_file(name: str, seed: int) -> Path:

@@ -9,7 +9,6 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 
-from benchmarks import series_runs
 from benchmarks.accuracy import compare, smallest
 from benchmarks.accuracy._logs import LOGS, Log, read_all
 from benchmarks.accuracy.runs import RUNS, Run
@@ -23,7 +22,9 @@ RATIOS = {"--recipe fast": 2.0, "--recipe best": 1.2}
 def main() -> None:
     runs = [*RUNS.values(), smallest.RUN]
     logs = {run.name: read_all(run.name) for run in runs}
-    print(accuracy_table(), *in_words(), sep="\n")
+    print(accuracy_table())
+    for page, sentences in in_words().items():
+        print(f"{page}:", *sentences, sep="\n  ")
     for run in runs:
         print("\n".join(verdicts(run, logs[run.name])))
     for path in sorted(LOGS.glob("ensemble*.json")):
@@ -41,16 +42,17 @@ def main() -> None:
 
 def accuracy_table() -> str:
     """Return the README's table."""
-    return table(HEADER, [row_of(run, logs) for run in RUNS.values() if (logs := read_all(run.name))])
+    return table(HEADER, [row_of(run, logs) for run in RUNS.values() if run.label and (logs := read_all(run.name))])
 
 
-def in_words() -> list[str]:
-    """Return what the README says of the logs in sentences."""
-    constant, plain = (f"{100 * series_runs.read(name)[0][-1]['test_accuracy']:.2f} %" for name in ("constant", "sgd"))
+def in_words() -> dict[str, list[str]]:
+    """Return what each page says of the logs in sentences."""
+    short = [log.accuracy for log in read_all("one-epoch").values()]
+    constant, plain = (f"{read_all(name)[0].accuracy:.2f} %" for name in ("constant", "sgd"))
     compared = {record["flags"]: record for record in map(json.loads, compare.FIGURES.read_text().splitlines())}
     fast, best = compared["--recipe fast"], compared["--recipe best --epochs 1"]
     rounds = [len(record["seconds"]["cnn_ext"]) for record in (fast, best)]
-    return [
+    readme = [
         f"At the series' constant rate the recipe `series` ends at {constant}, without momentum as well at {plain} "
         "(seed 0)",
         f"In PyTorch, the same network, images and steps, `fast` takes {fast['epochs_ratio']:.1f} times as long an "
@@ -58,6 +60,11 @@ def in_words() -> list[str]:
         f"{statistics.mean(fast['accuracies']['torch']):.2f} %; an epoch of `best` {best['epochs_ratio']:.1f} times as "
         f"long, the process {best['process_ratio']:.1f} (medians of {rounds[1]}).",
     ]
+    series = [
+        "With it, one epoch at the constant rate ended between "
+        f"{min(short):.2f} and {max(short):.2f} % for each of the seeds {span(read_all('one-epoch'))}: none collapsed."
+    ]
+    return {"README.md": readme, "docs/from-the-series.md": series}
 
 
 def row_of(run: Run, logs: Mapping[int, Log]) -> tuple[str, ...]:

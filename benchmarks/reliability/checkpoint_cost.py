@@ -30,8 +30,8 @@ from cnn_ext.recipes import RECIPES
 from cnn_ext.run_settings import sha256_of
 from cnn_ext.run_state import RunState
 
-LOGS = Path(__file__).parent.parent / "logs"
-RUNS = {"series": LOGS / "series" / "default-seed0.jsonl", "best": LOGS / "accuracy" / "best-seed0.jsonl"}
+LOGS = Path(__file__).parent.parent / "logs" / "accuracy"
+RUNS = {"series": LOGS / "series-seed0.jsonl", "best": LOGS / "best-seed0.jsonl"}
 STEPS = 30
 TEST_IMAGES = 100
 
