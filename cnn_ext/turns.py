@@ -13,11 +13,10 @@ Turn = _threads.Turn
 
 
 def in_turn(method: Method) -> Method:
-    """Have a method hold its object's `_turn`."""
+    """Have a method run in its object's `_turn`."""
 
     @functools.wraps(method)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._turn:
-            return method(self, *args, **kwargs)
+        return self._turn.call(method, self, *args, **kwargs)
 
     return guarded  # type: ignore[return-value]

@@ -89,8 +89,7 @@ pool_ask_before_going_on(interrupted)
 cdef class Turn:
     """Lets one thread in at a time; others get an error at once. A copy is a new one.
 
-    Use it as ``with turn: ...``. Compiled, since the exception of a signal could come between the taking and the
-    `with` if `__enter__` were Python.
+    Compiled, since in Python the exception of a signal could come between the taking and what gives it free.
 
     Parameters
     ----------
@@ -109,7 +108,8 @@ cdef class Turn:
         self.what = what
         self.again = again
 
-    def __enter__(self):
+    def call(self, function, *args, **kwargs):
+        """Return what `function` does with these arguments, or raise RuntimeError if it is not this thread's turn."""
         cdef unsigned long me = PyThread_get_thread_ident()
         if self.depth > 0 and self.owner != me:
             raise RuntimeError(f"this {self.what} is in use by another thread: give each thread a copy of its own")
@@ -117,9 +117,10 @@ cdef class Turn:
             raise RuntimeError(f"this {self.what} is in the midst of a call: a handler of a signal needs a copy of its own")
         self.owner = me
         self.depth += 1
-
-    def __exit__(self, *_):
-        self.depth -= 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.depth -= 1
 
     def __reduce__(self):
         return Turn, (self.what, self.again)

@@ -29,41 +29,45 @@ def error_of(call):
 
 
 def enter(turn):
-    with turn:
-        pass
+    return turn.call(lambda *args, **kwargs: (args, kwargs), 1, b=2)
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_another_thread_gets_an_error_at_once(again):
     turn = Turn("pen", again=again)
-    with turn:
-        assert str(error_of(lambda: enter(turn))).startswith("this pen is in use by another thread: ")
-    assert error_of(lambda: enter(turn)) is None
+    error = turn.call(error_of, lambda: enter(turn))
+    assert isinstance(error, RuntimeError) and str(error).startswith("this pen is in use by another thread: ")
+    assert error_of(lambda: enter(turn)) is None and enter(turn) == ((1,), {"b": 2})
 
 
 def test_the_same_thread_as_often_as_it_likes_where_it_may():
     turn = Turn("pen", again=True)
-    with turn:
+
+    def inside():
         enter(turn)
-        with turn:
-            assert error_of(lambda: enter(turn)) is not None
+        assert turn.call(error_of, lambda: enter(turn)) is not None
         assert error_of(lambda: enter(turn)) is not None
+
+    turn.call(inside)
     assert error_of(lambda: enter(turn)) is None
 
 
 def test_a_handler_in_the_midst_of_a_call_is_refused():
     turn = Turn("pen")
-    with turn:
+
+    def inside():
         with pytest.raises(RuntimeError, match="this pen is in the midst of a call"):
             enter(turn)
         assert error_of(lambda: enter(turn)) is not None  # the refusal has not opened it
+
+    turn.call(inside)
     enter(turn)
 
 
 def test_an_error_inside_gives_it_free():
     turn = Turn("pen")
-    with pytest.raises(KeyError), turn:
-        raise KeyError
+    with pytest.raises(KeyError):
+        turn.call({}.__getitem__, 1)
     enter(turn)
 
 
@@ -71,20 +75,25 @@ def test_an_error_inside_gives_it_free():
 @pytest.mark.parametrize("again", [False, True])
 def test_a_copy_is_free(copied, again):
     turn = Turn("pen", again)
-    with turn:
+
+    def inside():
         other = copied(turn)
-        with other:
-            assert "this pen" in str(error_of(lambda: enter(other)))
-            if again:
-                enter(other)
+        assert "this pen" in str(other.call(error_of, lambda: enter(other)))
+        if again:
+            other.call(enter, other)
+
+    turn.call(inside)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this system")
-def test_no_signal_comes_between_the_taking_and_the_block():
+def test_no_signal_comes_between_the_taking_and_what_gives_it_free():
     """Whatever the instruction at which the handler raises, it is free afterwards."""
 
     def handler(*_):
         raise InterruptedError
+
+    def nothing():
+        pass
 
     turn, before = Turn("pen"), signal.signal(signal.SIGALRM, handler)
     raised = 0
@@ -93,8 +102,7 @@ def test_no_signal_comes_between_the_taking_and_the_block():
             signal.setitimer(signal.ITIMER_REAL, 1e-4)
             try:
                 while True:
-                    with turn:
-                        pass
+                    turn.call(nothing)
             except InterruptedError:
                 raised += 1
             assert error_of(lambda: enter(turn)) is None
@@ -113,12 +121,12 @@ def test_a_refused_call_leaves_the_gradient_of_the_first_as_it_was(pool, rng):
     out = engine.forward(few, *conv.weights(), training=True)
     wanted = [array.tobytes() for array in engine.backward(np.ones_like(out), conv.weights()[0])]
     engine.forward(few, *conv.weights(), training=True)
-    with engine._turn:  # as if it were still at work
-        for call in (
-            lambda: engine.forward(many, *conv.weights(), training=True),
-            lambda: engine.backward(np.ones_like(out), conv.weights()[0]),
-            lambda: engine.pad(many),
-        ):
-            assert "this layer is in use by another thread" in str(error_of(call))
+    for call in (
+        lambda: engine.forward(many, *conv.weights(), training=True),
+        lambda: engine.backward(np.ones_like(out), conv.weights()[0]),
+        lambda: engine.pad(many),
+    ):
+        error = engine._turn.call(error_of, call)  # as if it were still at work
+        assert "this layer is in use by another thread" in str(error)
     found = [array.tobytes() for array in engine.backward(np.ones_like(out), conv.weights()[0])]
     assert found == wanted
