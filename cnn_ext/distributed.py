@@ -233,9 +233,8 @@ class _Chunks:
         for layer in self._net.layers:
             grads.append([next(rest) for _ in layer.params])
         for layer in self._net.layers:
-            if (
-                type(layer) is BatchNorm
-            ):  # new arrays, as a forward pass has it: the old ones are put back after an error
+            if type(layer) is BatchNorm:
+                # New arrays, as after a forward pass: the old ones may have to be put back.
                 layer.buffers[:] = [next(rest).copy() for _ in layer.buffers]
         return float(total[-1]), grads[::-1]
 

@@ -43,7 +43,7 @@ class Block:
                 self.folded = self.conv.engine(relu, pool)
         self.out_dim: Any = next(layer.out_dim for layer in reversed(layers) if hasattr(layer, "out_dim"))
         self.takes_channels_last = self.gives_channels_last = False
-        self._output: Any = None  # shape and dtype of the last pass's in training
+        self._output: Any = None  # shape and dtype of the last pass's
 
     def forward(self, X: Array, training: bool) -> Array:
         """Run the block; a layer's own `backward` has nothing to go back from afterwards."""
