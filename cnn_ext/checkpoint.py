@@ -30,8 +30,8 @@ class Checkpoint:
 
     A checkpoint is written after a step when it is time, after each epoch, and when SIGINT or SIGTERM arrives in the
     main thread: then the step is ended first, and the signal handed on. The last two are kept. A run that goes on gives
-    the same bits as one that was never stopped, for any number of threads before and after. Each holds the whole history:
-    after more than ten thousand epochs that no longer fits, and the run ends with a ValueError.
+    the same bits as one that was never stopped, for any number of threads before and after. Each holds the whole
+    history: after more than ten thousand epochs that no longer fits, and the run ends with a ValueError.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from ._checks import above_zero, as_list, check_apart, check_array, check_bool, 
 from ._types import Array
 from .errors import NonFiniteError, ShapeError
 from .layers.base import NumberIn
-from .passes import adam_step, all_finite, momentum_step
+from .passes import adam_step, check_finite, momentum_step
 
 
 class Optimizer(ABC):
@@ -94,9 +94,7 @@ class Optimizer(ABC):
                 raise ShapeError(f"grad of {name} must have shape {param.shape}, got {grad.shape}")
             if np.may_share_memory(param, grad) and np.shares_memory(param, grad):
                 raise ValueError(f"{name} and its gradient share memory")
-            if not all_finite(grad):
-                count = np.count_nonzero(~np.isfinite(grad))
-                raise NonFiniteError(f"step {self.steps + 1}: grad of {name} has {count} non-finite values")
+            check_finite(f"step {self.steps + 1}: grad of {name}", grad)
             if rate > float(np.finfo(param.dtype).max):
                 raise NonFiniteError(f"step {self.steps + 1}: the rate {rate} is beyond the range of {param.dtype}")
         if self.steps == 0:

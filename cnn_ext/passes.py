@@ -1,7 +1,7 @@
 """The passes of a step over all numbers of an array: compiled where it is plain, else in NumPy.
 
 The compiled ones share an array out over the threads, with the same bits for any number of them. Nothing here checks
-its arguments: that is done by who calls.
+the arrays' shapes: that is done by who calls.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ._compiled import _update
 from ._types import Array
+from .errors import NonFiniteError
 
 
 def all_finite(x: Array) -> bool:
@@ -19,6 +20,12 @@ def all_finite(x: Array) -> bool:
     if _are_plain(x):
         return bool(_update.all_finite(x.reshape(-1)))
     return bool(np.isfinite(x).all())
+
+
+def check_finite(name: str, x: Array, error: type[Exception] = NonFiniteError) -> None:
+    """Raise `error` if an entry of `x` is NaN or infinite, with their number."""
+    if not all_finite(x):
+        raise error(f"{name} has {np.count_nonzero(~np.isfinite(x))} non-finite values")
 
 
 def sum_of_squares(x: Array) -> float:

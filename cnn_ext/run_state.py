@@ -15,9 +15,9 @@ from ._checks import check_bool, check_int, check_real
 from ._types import Array
 from .averaging import WeightAverage
 from .callbacks import Callback, Run
-from .errors import CheckpointMismatchError, NonFiniteError
+from .errors import CheckpointMismatchError
 from .layers.base import named_arrays
-from .passes import all_finite
+from .passes import check_finite
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -127,10 +127,7 @@ class RunState:
         }
         arrays = self._arrays(run.optimizer.state)
         for name, array in arrays.items():
-            if not all_finite(array):
-                raise NonFiniteError(
-                    f"step {run.step}: {name} has {np.count_nonzero(~np.isfinite(array))} non-finite values"
-                )
+            check_finite(f"step {run.step}: {name}", array)
         return values, {"losses": np.array(tally.losses, np.float64), **arrays, **callback_arrays}
 
     def restore(self, values: Values, arrays: Mapping[str, Array]) -> None:

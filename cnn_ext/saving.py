@@ -20,6 +20,7 @@ from .errors import CheckpointMismatchError, DTypeError, shown
 from .layers import LAYER_TYPES, Layer, check_known
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import check_storage_dtype, parse_json, read_model, write_model
+from .passes import check_finite
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64")}
 STORED = {"float16": np.dtype(np.float16)}
@@ -150,8 +151,7 @@ def _check_tensors(
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
             raise CheckpointMismatchError(f"{path}: {name} must be {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
-        if not allow_nonfinite and not np.isfinite(tensor).all():
-            count = np.count_nonzero(~np.isfinite(tensor))
-            raise CheckpointMismatchError(f"{path}: {name} has {count} non-finite values")
+        if not allow_nonfinite:
+            check_finite(f"{path}: {name}", tensor, CheckpointMismatchError)
         if name.endswith(".running_var") and (tensor < 0).any():
             raise CheckpointMismatchError(f"{path}: {name}: running_var < 0")

@@ -6,14 +6,13 @@ import importlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-
 from .._checks import check_int
 from .._extras import missing_extra
 from .._types import Shape
-from ..errors import DTypeError, NonFiniteError, ShapeError
+from ..errors import DTypeError, ShapeError
 from ..layers import check_known
 from ..layers.base import Layer, named_arrays
+from ..passes import check_finite
 
 
 def check_layers(layers: Sequence[Any], known: Collection[type[Layer]], done: str) -> None:
@@ -26,8 +25,7 @@ def check_layers(layers: Sequence[Any], known: Collection[type[Layer]], done: st
             raise DTypeError(
                 f"{first} is {arrays[first].dtype}, {name} {array.dtype}: only networks of one precision can be {done}"
             )
-        if not np.isfinite(array).all():
-            raise NonFiniteError(f"{name} has {np.count_nonzero(~np.isfinite(array))} non-finite values")
+        check_finite(name, array)
 
 
 def input_shape_of(layers: Sequence[Layer], given: Any = None) -> Shape:

@@ -16,6 +16,7 @@ import numpy as np
 from .._files import open_regular
 from .._types import Array, Shape
 from ..errors import CheckpointCorruptError, CheckpointMismatchError, shown
+from ..passes import check_finite
 from .common import onnx_module
 
 LARGEST_FILE = 1 << 30
@@ -205,8 +206,7 @@ def _array_of(tensor: Any, name: str = "") -> Array:
         raise CheckpointCorruptError(f"{name} of shape {list(tensor.dims)} has {len(raw)} bytes, {len(values)} numbers")
     array = np.frombuffer(raw, dtype) if raw else np.array(values, dtype)
     array = array.reshape(tuple(tensor.dims)).astype(dtype.newbyteorder("="))
-    if not np.isfinite(array).all():
-        raise CheckpointMismatchError(f"{name} has {np.count_nonzero(~np.isfinite(array))} non-finite values")
+    check_finite(name, array, CheckpointMismatchError)
     return array
 
 

@@ -14,6 +14,7 @@ from ..errors import CheckpointMismatchError, DTypeError, shown
 from ..layers import OWN, BatchNorm, Conv, FullyConnected, check_known
 from ..layers.base import Layer
 from ..model_file import read_tensors
+from ..passes import check_finite
 
 NAMES: dict[type[Layer], dict[str, str]] = {
     Conv: {"weight": "W", "bias": "b"},
@@ -70,8 +71,7 @@ def _check(source: str, key: str, array: Array, wanted: Array) -> None:
         raise CheckpointMismatchError(
             f"{source}: {key} must be {wanted.dtype} {wanted.shape}, got {array.dtype} {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise CheckpointMismatchError(f"{source}: {key} has {np.count_nonzero(~np.isfinite(array))} non-finite values")
+    check_finite(f"{source}: {key}", array, CheckpointMismatchError)
     if key.endswith(".running_var") and (array < 0).any():
         raise CheckpointMismatchError(f"{source}: {key}: running_var < 0")
 
