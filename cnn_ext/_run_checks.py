@@ -31,9 +31,13 @@ def check_run(
     check_instance("callbacks", callbacks, Sequence)  # read more than once
     for i, callback in enumerate(callbacks):
         check_instance(f"callbacks[{i}]", callback, Callback)
+        kind = type(callback)
+        if kind.state is not Callback.state and kind.restore is Callback.restore:
+            raise DTypeError(f"callbacks[{i}] ({kind.__name__}) has a state, but no restore that would take it back")
     if validation is not None:
         if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
-            raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}")
+            length = f" of length {len(validation)}" if isinstance(validation, (tuple, list)) else ""
+            raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}{length}")
         try:
             check_data(net, *validation)
         except (ValueError, TypeError) as error:

@@ -73,6 +73,8 @@ class NeuralNet(Exchange):
         for index, layer in enumerate(self.layers):
             check_layer(f"layers[{index}]", layer)
         check_places(self.layers)
+        if isinstance(loss_func, type):
+            raise DTypeError(f"loss_func must be callable, got the class {loss_func.__name__}: call it")
         if not callable(loss_func):
             raise DTypeError(f"loss_func must be callable, got {type(loss_func).__name__}")
         self.loss_func = loss_func

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from ._checks import check_bool, check_int, check_real
 from ._types import Array
 from .averaging import WeightAverage
 from .callbacks import Callback, Run
-from .errors import CheckpointMismatchError
+from .errors import CheckpointMismatchError, DTypeError
 from .layers.base import named_arrays
 from .passes import check_finite
 
@@ -215,13 +215,23 @@ def _split(callbacks: Sequence[Callback]) -> tuple[Values, dict[str, Array]]:
         if not _has_state(callback):
             continue
         state = callback.state()
+        if not isinstance(state, dict):
+            raise DTypeError(f"state() of the callback {key} must return a dict, got {type(state).__name__}")
         lists = {name: value for name, value in state.items() if _is_list_of_arrays(value)}
         for name, members in lists.items():
             arrays.update({f"callbacks.{key}.{name}.{index}": array for index, array in enumerate(members)})
-        # A copy: what is captured before an evaluation is written after it.
-        plain = copy.deepcopy({name: value for name, value in state.items() if name not in lists})
+        plain = {name: value for name, value in state.items() if name not in lists}
+        plain = {name: _copy_of(value, f"{name!r} of the callback {key}") for name, value in plain.items()}
         values[key] = {"values": plain, "lists": {name: len(members) for name, members in lists.items()}}
     return values, arrays
+
+
+def _copy_of(value: Any, name: str) -> Any:
+    """Return a copy of what JSON can hold: what is captured before an evaluation is written after it."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the state {name} must be what JSON can hold, or a list of arrays: {error}") from error
 
 
 def _has_state(callback: Callback) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from ._checks import check_real
 from ._types import Array, Shape
 from .errors import CheckpointMismatchError, DTypeError, shown
-from .layers import LAYER_TYPES, Layer, check_known
+from .layers import LAYER_TYPES, Layer, check_known, is_own
 from .loss import CrossEntropy, LossFunction, SoftmaxLoss
 from .model_file import check_storage_dtype, parse_json, read_model, write_model
 from .passes import check_finite
@@ -47,8 +47,10 @@ def write_network(
 ) -> None:
     """Write what a network is made of to `path`; see `NeuralNet.save`."""
     tensors = {}
-    check_known(layers, LAYER_TYPES.values(), "saved")
+    check_known(layers, LAYER_TYPES.values(), "saved: named_params() has its arrays")
     for index, layer in enumerate(layers):
+        if not is_own(layer):
+            _check_tells_all(layer, f"layer {index} ({type(layer).__name__})")
         tensors.update({f"layers.{index}.{key}": array for key, array in layer.state().items()})
     architecture = architecture_of(layers, loss_func, l2)
     if storage_dtype is not None:
@@ -56,6 +58,20 @@ def write_network(
     if notes := check_notes({} if notes is None else notes):
         architecture["notes"] = notes
     write_model(path, architecture, tensors, storage_dtype)
+
+
+def _check_tells_all(layer: Any, name: str) -> None:
+    """Raise DTypeError if `read_network` could not make a layer that was put into `LAYER_TYPES` again."""
+    try:
+        config, found = layer.config(), {key: array.shape for key, array in layer.state().items()}
+        told = type(layer).state_shapes(config)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DTypeError(f"{name} cannot be saved: not a cnn_ext.Layer with the names it tells: {error}") from error
+    if {key: tuple(shape) for key, shape in told.items()} != found or (found and "dtype" not in config):
+        raise DTypeError(
+            f"{name} cannot be saved: it holds {found}, but state_shapes tells {told}, and config_names "
+            f"{list(config)}, which must have 'dtype'"
+        )
 
 
 def architecture_of(layers: Sequence[Any], loss_func: LossFunction, l2: float) -> dict[str, Any]:
@@ -102,7 +118,7 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         raise CheckpointMismatchError(f"{path} is a checkpoint, not a saved network: let its run go on, and save that")
     try:
         configs = [dict(entry) for entry in model.architecture["layers"]]
-        types = [LAYER_TYPES[config.pop("type")] for config in configs]
+        types = [_type_of(index, config.pop("type")) for index, config in enumerate(configs)]
         stored = None if "storage_dtype" not in model.architecture else STORED[model.architecture["storage_dtype"]]
         wanted = {
             f"layers.{index}.{key}": (tuple(shape), DTYPES[config["dtype"]] if stored is None else stored)
@@ -127,6 +143,14 @@ def read_network(path: str | os.PathLike[str], allow_nonfinite: bool = False) ->
         _, index, key = name.split(".")
         setattr(layers[int(index)], key, tensor)
     return SavedNetwork(layers, loss_name, loss_func, l2, notes)
+
+
+def _type_of(index: int, name: Any) -> type[Layer]:
+    if name not in LAYER_TYPES:
+        raise ValueError(
+            f"layer {index} is a {name!r}, which is not in cnn_ext.layers.LAYER_TYPES: put your own there first"
+        )
+    return LAYER_TYPES[name]
 
 
 def _loss_of(architecture: dict[str, Any]) -> LossFunction | None:

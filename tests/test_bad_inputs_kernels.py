@@ -121,6 +121,10 @@ def bad_values(name, value):
     return [(bad, error, f"{name} {message}") for bad, error, message in rows]
 
 
+def test_the_table_is_complete():
+    assert set(GOOD) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}
+
+
 @MODULES
 @pytest.mark.parametrize(("kernel", "name", "rows"), cases(bad_values))
 def test_each_argument_replaced(module, kernel, name, rows, refuses):

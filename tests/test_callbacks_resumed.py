@@ -113,6 +113,43 @@ def test_a_rate_that_was_changed_by_hand_counts_from_then_on(tmp_path):
     assert set(rates.rates.values()) == {0.3}
 
 
+class KeepsNothingBack(Callback):
+    def state(self):
+        return {"n": 1}
+
+
+class Keeps(Callback):
+    def __init__(self, value):
+        self.value = value
+
+    def state(self):
+        return self.value
+
+    def restore(self, state):
+        self.value = state
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (KeepsNothingBack(), r"callbacks\[0\] \(KeepsNothingBack\) has a state, but no restore"),
+        (Keeps([1]), r"state\(\) of the callback Keeps\.0 must return a dict, got list"),
+        (Keeps(None), r"state\(\) of the callback Keeps\.0 must return a dict, got NoneType"),
+        (
+            Keeps({"n": np.float32(1)}),
+            r"the state 'n' of the callback Keeps\.0 must be what JSON can hold, or a list of",
+        ),
+        (
+            Keeps({"a": np.ones(2)}),
+            r"the state 'a' of the callback Keeps\.0 must be what JSON can hold, or a list of arr",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_kept_is_refused_by_name(tmp_path, callback, message):
+    with pytest.raises(TypeError, match=message):
+        train(Checkpoint(tmp_path), callback)
+
+
 def test_another_validation_set_is_another_run(tmp_path):
     train(Checkpoint(tmp_path))
     with pytest.raises(CheckpointMismatchError, match=r"of another run: validation\[0\]: [0-9a-f]{64}, now "):

@@ -27,6 +27,7 @@ import pytest
 import cnn_ext
 from cnn_ext import _flags, augmentation, datasets, kernels, predict
 from cnn_ext.demo import __main__ as demo
+from cnn_ext.layers import LAYER_TYPES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -157,7 +158,10 @@ def run(block, names):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     of_page = {page: [b for b in BLOCKS.values() if b.page == page] for page in PAGES}
-    return {page: Page(tmp_path_factory.mktemp(page.stem), blocks) for page, blocks in of_page.items()}
+    before = dict(LAYER_TYPES)
+    yield {page: Page(tmp_path_factory.mktemp(page.stem), blocks) for page, blocks in of_page.items()}
+    LAYER_TYPES.clear()
+    LAYER_TYPES.update(before)  # without those that the pages have put there
 
 
 @pytest.fixture

@@ -51,6 +51,10 @@ KERNELS = {
 }  # fmt: skip
 
 
+def test_the_table_is_complete():
+    assert {name for name in kernels.__all__ if callable(getattr(kernels, name))} <= set(KERNELS)
+
+
 class Interrupted(Exception):
     pass
 

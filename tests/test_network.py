@@ -247,6 +247,11 @@ def test_a_loss_that_is_called_like_the_packages_is_another(tmp_path):
         NeuralNet.load(tmp_path / "m")
 
 
+def test_a_class_is_no_loss():
+    with pytest.raises(DTypeError, match="loss_func must be callable, got the class CrossEntropy: call it"):
+        NeuralNet([FullyConnected(3, 2, rng=0)], cnn_ext.CrossEntropy)
+
+
 @pytest.mark.parametrize("params", [lambda W, b: [W, b], lambda W, b: [b, W], lambda W, b: [b]])
 def test_the_penalty_is_on_the_weights_wherever_they_stand(params):
     class Dense:

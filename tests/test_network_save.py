@@ -22,6 +22,7 @@ from cnn_ext import (
     Standardize,
     fold_batch_norm,
 )
+from cnn_ext.layers import LAYER_TYPES
 from cnn_ext.model_file import read_model, write_model
 
 HUGE, PAST_FLOATS = 10**9, 10**400
@@ -256,6 +257,37 @@ def test_layers_that_were_put_into_the_table(registered_layer, tmp_path):
     assert type(again.layers[1]) is type(registered_layer)
     x = np.ones((2, 4), np.float32)
     assert np.array_equal(again.predict_proba(x), net.predict_proba(x))
+
+
+def without_a_dtype(cls):
+    cls.config_names = ("n",)
+
+
+def of_another_size(cls):
+    cls.state_shapes = classmethod(lambda cls, config: {"b": (config["n"] + 1,)})
+
+
+def of_no_size(cls):
+    del cls.state_shapes
+
+
+def with_a_misspelt_setting(cls):
+    cls.config_names = ("m", "dtype")
+
+
+@pytest.mark.parametrize("change", [without_a_dtype, of_another_size, of_no_size, with_a_misspelt_setting])
+def test_what_could_not_be_loaded_is_not_saved(registered_layer, tmp_path, change):
+    change(type(registered_layer))
+    with pytest.raises(DTypeError, match=r"layer 1 \(Shift\) cannot be saved: "):
+        NeuralNet([FullyConnected(4, 3, rng=0), registered_layer]).save(tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_type_that_is_not_in_the_table_is_named(registered_layer, tmp_path):
+    NeuralNet([FullyConnected(4, 3, rng=0), registered_layer]).save(tmp_path / "m")
+    del LAYER_TYPES["Shift"]
+    with pytest.raises(CheckpointMismatchError, match=r"layer 1 is a 'Shift', which is not in .*LAYER_TYPES: put your"):
+        NeuralNet.load(tmp_path / "m")
 
 
 def half_precision(net):

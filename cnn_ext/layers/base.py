@@ -136,8 +136,11 @@ def check_layer(name: str, layer: Any) -> None:
     """Raise DTypeError if `layer` is not what a network may be made of."""
     if isinstance(layer, type):
         raise DTypeError(f"{name} must be a layer, got the class {layer.__name__}: call it")
-    if not all(hasattr(layer, attribute) for attribute in ("params", "forward", "backward")):
-        raise DTypeError(f"{name} must be a layer, with params, forward and backward, got {type(layer).__name__}")
+    if missing := [attribute for attribute in ("params", "forward", "backward") if not hasattr(layer, attribute)]:
+        raise DTypeError(
+            f"{name} must be a layer, with params, forward and backward, got {type(layer).__name__} without "
+            f"{' and '.join(missing)}"
+        )
     if not isinstance(layer.params, (list, tuple)) or not all(isinstance(param, np.ndarray) for param in layer.params):
         raise DTypeError(f"{name}.params must be a list of numpy.ndarray, got {layer.params!r:.80}")
 
