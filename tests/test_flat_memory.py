@@ -129,7 +129,8 @@ def test_layers_that_refuse(name):
         with pytest.raises((ValueError, RuntimeError)):
             layer.backward(WRONG)
 
-    assert growth(call, 300) < bound(300)
+    # As many calls as make what is kept once, such as the names of dtypes in messages, small beside a byte a call.
+    assert growth(call, 2000) < bound(2000)
 
 
 @pytest.mark.slow
