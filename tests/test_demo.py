@@ -431,7 +431,7 @@ def test_slow_clients_are_not_waited_for(net):
                 pass
             else:
                 pytest.fail("the server went on listening")
-        assert time.monotonic() - began < 25  # all its bytes would take 50 s
+        assert time.monotonic() - began < 5
         assert send(server, request(server))[0] == 200
 
 

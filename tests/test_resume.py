@@ -103,18 +103,18 @@ def test_a_second_signal_ends_at_once(tmp_path, name, code):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals to other processes are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_from_outside_it_ends_at_once(tmp_path, number):
+def test_from_outside_it_ends_within_two_seconds(tmp_path, number):
     command = [sys.executable, "-m", "cnn_ext.train_mnist", "--checkpoint", str(tmp_path), "--checkpoint-every", "1"]
     with subprocess.Popen([*command, "--quiet"], stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 30
         while not any(name.startswith("step") for name in os.listdir(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.05)
+        began = time.monotonic()
         process.send_signal(number)
         error = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + number
-    assert (
-        "; to go on: python -m cnn_ext.train_mnist --checkpoint-every 1 --quiet --resume " in error
-    )  # not after its 20 epochs
+    assert "; to go on: python -m cnn_ext.train_mnist --checkpoint-every 1 --quiet --resume " in error
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")

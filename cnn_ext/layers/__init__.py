@@ -16,8 +16,9 @@ from .pool import AvgPool, GlobalAvgPool, Maxpool
 from .shape import Flatten
 from .standardize import Standardize
 
-OWN: frozenset[type[Layer]] = frozenset(
-    (
+LAYER_TYPES: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (
         AvgPool,
         BatchNorm,
         Conv,
@@ -31,11 +32,11 @@ OWN: frozenset[type[Layer]] = frozenset(
         Standardize,
         Tanh,
     )
-)
-"""Every layer of the package."""
-
-LAYER_TYPES: dict[str, type[Layer]] = {layer.__name__: layer for layer in sorted(OWN, key=lambda layer: layer.__name__)}
+}
 """What a saved model may be made of, by name: the package's layers, and those that a program has put here."""
+
+OWN = frozenset(LAYER_TYPES.values())
+"""Every layer of the package."""
 
 
 def is_own(layer: Any) -> bool:
