@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from typing import Any
 
 from ._class_names import classes_of
@@ -20,8 +21,10 @@ TEST_SIZE = 10_000
 
 def load_network(name: str, flag: str) -> NeuralNet:
     """Return a network of the package or of a file."""
+    near = difflib.get_close_matches(name, PRETRAINED, n=1, cutoff=0.75)
+    hint = f", did you mean {near[0]}?" if near else ""
     with (
-        failing(NO_DATA, OSError, f"{flag}: neither a file nor one of {', '.join(PRETRAINED)}"),
+        failing(NO_DATA, OSError, f"{flag}: neither a file nor one of {', '.join(PRETRAINED)}{hint}"),
         failing(BAD_DATA, CheckpointError, flag),
     ):
         return load_pretrained(name) if name in PRETRAINED else NeuralNet.load(name)
@@ -50,11 +53,12 @@ def load(args: argparse.Namespace, recipe: Recipe | None = None, net: NeuralNet 
 
     With a network instead of a recipe: those it can be tested on.
     """
+    where = "the package's MNIST" if args.data is None else "--data"
     with (
         failing(USAGE, ImportError, "--data"),
         failing(USAGE, ValueError, "--validation-size"),
-        failing(NO_DATA, OSError, "the data cannot be read"),
-        failing(BAD_DATA, DataFormatError, "bad data"),
+        failing(NO_DATA, OSError, f"{where} cannot be read"),
+        failing(BAD_DATA, DataFormatError, where),
     ):
         kind = kind_of(args.data)
         settings = _of_pictures(args, net) if kind in PICTURES else {}

@@ -95,7 +95,10 @@ def make_folder(folder: str | os.PathLike[str]) -> None:
     """Make a folder that outlasts a power cut, with those above it, unless it is there."""
     path = Path(folder).absolute()
     new = [each for each in (path, *path.parents) if not each.exists()]
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder)) from error
     for each in new:
         _keep_names(each.parent)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from ._failures import Number, Parser
@@ -12,7 +12,7 @@ from ._processes import FLAG
 from ._version import __version__
 from .augmentation import TRANSFORM_TYPES, Transform, from_config
 from .models import MODELS
-from .recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
+from .recipes import ADAM_LR, OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
 NOTHING = "none"
 
@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--standardize", action=argparse.BooleanOptionalAction, help="bring images to mean 0, deviation 1 first")
     add("--augment", nargs="+", type=transform, metavar="CHANGE", help=f"changes to training images, or {NOTHING}")
     add("--optimizer", choices=OPTIMIZERS, help="SGD with Nesterov's momentum, Adam, or AdamW")
-    add("--lr", type=rate, metavar="RATE", help="learning rate, at its peak")
+    add("--lr", type=rate, metavar="RATE", help=f"learning rate, at its peak (of Adam and AdamW {ADAM_LR})")
     add("--momentum", type=share, metavar="MU", help="Nesterov's; 0 for none")
     add("--l2", type=Number(float, "[0, inf)"), metavar="LAM", help="strength of the L2 penalty; AdamW's weight decay")
     add("--schedule", choices=SCHEDULES, help="how the rate falls from its peak")
@@ -100,7 +100,7 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
             changes[name] = None
     if "augment" in changes:
         changes["augment"] = tuple(change for change in changes["augment"] if change != NOTHING)
-    return replace(RECIPES[args.recipe], **changes)
+    return RECIPES[args.recipe].changed(**changes)
 
 
 def optional(number: Number) -> Any:
@@ -118,7 +118,10 @@ def transform(text: str) -> Transform | str:
     try:
         values = _keyword_arguments(settings)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two: brackets in brackets in ...
-        raise argparse.ArgumentTypeError(f"{text!r}: name=value, separated by commas, expected") from error
+        wanted = (
+            "name=value, separated by commas, expected, a value being a number or some in brackets, as in (0.1, 0.2)"
+        )
+        raise argparse.ArgumentTypeError(f"{text!r}: {wanted}") from error
     try:
         return from_config({"type": name, **values})
     except (ValueError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,12 @@ from .batches import as_indexable, check_lengths
 from .callbacks import Callback
 from .distributed import check_parallel
 from .errors import DTypeError
+from .layers.base import as_float_array
 from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_takes_weights, check_weights
 from .network import NeuralNet
 from .optimizers import Optimizer
+
+CALLED = [name for name in vars(Callback) if name.startswith("on_")]
 
 
 def check_run(
@@ -34,6 +38,9 @@ def check_run(
         kind = type(callback)
         if kind.state is not Callback.state and kind.restore is Callback.restore:
             raise DTypeError(f"callbacks[{i}] ({kind.__name__}) has a state, but no restore that would take it back")
+        if strange := [name for name in dir(kind) if name.startswith("on_") and not hasattr(Callback, name)]:
+            message = f"callbacks[{i}] ({kind.__name__}): nothing calls {', '.join(strange)}, but {', '.join(CALLED)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
     if validation is not None:
         if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
             length = f" of length {len(validation)}" if isinstance(validation, (tuple, list)) else ""
@@ -45,16 +52,18 @@ def check_run(
 
 
 def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None) -> None:
-    """Raise unless images have as many labels, these are classes of the network, and weights are numbers >= 0.
+    """Raise unless images are the network's and have as many labels, these its classes, and weights are numbers >= 0.
 
     A loss of one's own may make something else of its labels and weights: only their number is checked then.
     """
-    n_images = check_lengths(as_indexable("X", X), as_indexable("y", as_array("y", y)))
+    X = as_indexable("X", X)
+    n_images = check_lengths(X, as_indexable("y", as_array("y", y)))
+    as_float_array("X", X[:0])
+    shape = net.shapes(X.shape[1:])[-1]
     if sample_weight is not None:
         check_takes_weights(net.loss_func)
     if not (net.loss_func is SoftmaxLoss or isinstance(net.loss_func, CrossEntropy)):
         return
-    shape = net.shapes()[-1]
     n_classes = shape[0] if shape is not None and len(shape) == 1 else np.iinfo(np.int64).max
     check_labels(as_array("y", y), n_images, n_classes)
     if sample_weight is not None:

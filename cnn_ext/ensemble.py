@@ -10,10 +10,9 @@ import numpy as np
 from ._checks import as_list, check_instance
 from ._types import Array
 from .batches import as_indexable
-from .errors import DTypeError, NonFiniteError, ShapeError
-from .loss import accuracy, check_labels
+from .errors import DTypeError, ShapeError
+from .loss import accuracy, check_have_best, check_labels, softmax
 from .network import INFERENCE_CHUNK, NeuralNet
-from .passes import all_finite
 
 
 class Ensemble:
@@ -58,15 +57,19 @@ class Ensemble:
         ------
         ShapeError
             Networks with different numbers of classes; a view that changes the number of images.
+        NonFiniteError
+            An image that no class is the most probable for, because it or some weights hold NaN or infinity.
         """
         X = as_indexable("X", X)
         # An empty chunk for no images: it gives the number of classes.
         starts = range(0, max(len(X), 1), INFERENCE_CHUNK)
-        return np.concatenate([self._vote(X[start : start + INFERENCE_CHUNK]) for start in starts])
+        probabilities = np.concatenate([self._vote(X[start : start + INFERENCE_CHUNK]) for start in starts])
+        check_have_best(probabilities)
+        return probabilities
 
     def _vote(self, images: Array) -> Array:
         seen = [view(images) for view in self.views] or [images]
-        votes = [net.predict_proba(view) for net in self.nets for view in seen]
+        votes = [softmax(net.scores_of(view)) for net in self.nets for view in seen]
         shapes = {vote.shape for vote in votes}
         if len(shapes) > 1 or len(votes[0]) != len(images):
             raise ShapeError(
@@ -75,7 +78,7 @@ class Ensemble:
         return np.asarray(np.mean(votes, axis=0, dtype=np.float64))
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each image, shape (N,), int64."""
+        """Return the most probable class of each image, shape (N,), int64; raises as `predict_proba`."""
         return self.predict_proba(X).argmax(axis=1)
 
     def evaluate(self, X: Any, y: Array) -> tuple[float, float]:
@@ -86,13 +89,10 @@ class Ensemble:
         ShapeError
             No images, or as many labels as there are not images.
         NonFiniteError
-            A probability that is NaN, of images or weights that are.
+            As `predict_proba`.
         """
         probabilities = self.predict_proba(X)
         y = check_labels(y, *probabilities.shape)
-        if not all_finite(probabilities):
-            row = int(np.isnan(probabilities).any(axis=1).argmax())
-            raise NonFiniteError(f"the probabilities of image {row} are not finite")
         right = accuracy(y, probabilities.argmax(axis=1))
         tiny = np.finfo(np.float64).tiny  # so that a probability of 0 stays a number
         return float(-np.log(probabilities[np.arange(len(y)), y] + tiny).mean()), right

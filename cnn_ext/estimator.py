@@ -14,7 +14,7 @@ from ._extras import missing_extra
 from ._types import Array, Shape
 from .callbacks import Callback
 from .estimator_data import as_network_input, as_rows, check_same_images, shape_of_images
-from .loss import CrossEntropy, softmax
+from .loss import CrossEntropy, check_have_best, softmax
 from .network import NeuralNet
 from .optimizers import Optimizer
 from .progress import Progress
@@ -94,7 +94,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     batch_size : int or 'auto'
         'auto': the recipe's, else 200.
     learning_rate_init : float, optional
-        None: the recipe's, else 0.001. It is constant without a recipe.
+        None: the recipe's, or 0.001 where 'adam' or 'adamw' takes the place of its 'sgd'; without a recipe 0.001, and
+        constant.
     max_iter : int, optional
         Epochs at most. None: the recipe's, else 200.
     momentum : float, optional
@@ -261,12 +262,15 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""
-        best = self._scores(X).argmax(axis=1)
-        return self.classes_[best]
+        scores = self._scores(X)
+        check_have_best(scores)
+        return self.classes_[scores.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, shape (N, classes), in the order of `classes_`."""
-        return softmax(self._scores(X))
+        scores = self._scores(X)
+        check_have_best(scores)
+        return softmax(scores)
 
     def decision_function(self, X: Any) -> Array:
         """Return the network's scores, shape (N, classes); of two classes, by how much the second's is above, (N,)."""

@@ -67,7 +67,8 @@ def recipe_of(estimator: Any) -> Recipe:
         "epochs": estimator.max_iter,
         "batch_size": None if estimator.batch_size == "auto" else estimator.batch_size,
     }
-    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    return recipe.changed(**given)
 
 
 def make_optimizer(estimator: Any, recipe: Recipe) -> Optimizer:

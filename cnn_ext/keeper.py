@@ -157,8 +157,10 @@ class Keeper:
         more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         message = f"{checkpoint.latest} is of another run: {'; '.join(changes[:SHOWN])}{more}"
         fixed = [name for name in FIXED if then["run"].get(name) != self._settings["run"][name]]
-        if fixed or not checkpoint.allow_changes:
-            raise CheckpointMismatchError(message)
+        if fixed:
+            raise CheckpointMismatchError(f"{message} ({', '.join(fixed)} cannot change on the way)")
+        if not checkpoint.allow_changes:
+            raise CheckpointMismatchError(f"{message} (with allow_changes the run goes on nevertheless)")
         warnings.warn(f"{message}; going on with those of now", RuntimeWarning, stacklevel=5)
 
     @contextmanager

@@ -170,13 +170,21 @@ def accuracy(y_true: Array, y_pred: Array) -> float:
     return float(np.mean(y_true == y_pred))
 
 
+def check_have_best(scores: Array) -> None:
+    """Raise NonFiniteError unless a class is the most probable one for each row: its scores have a finite maximum."""
+    highest = scores.max(axis=1)
+    if not all_finite(highest):
+        row = int((~np.isfinite(highest)).argmax())
+        raise NonFiniteError(f"image {row} has no most probable class: the highest of its scores is {highest[row]}")
+
+
 def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     """Return the labels `y` as an integer array of shape (n_rows,) with entries in [0, n_classes)."""
     labels = as_array("y", y)
+    hint = ": give class numbers, not one-hot rows" if labels.ndim == 2 else ""
     if labels.dtype.kind not in "iu":
-        raise DTypeError(f"y must be integer labels, got dtype {labels.dtype}")
+        raise DTypeError(f"y must be integer labels, got dtype {labels.dtype}{hint}")
     if labels.shape != (n_rows,):
-        hint = ": give class numbers, not one-hot rows" if labels.ndim == 2 else ""
         raise ShapeError(f"y must have shape ({n_rows},), got {labels.shape}{hint}")
     labels = labels.astype(np.int64, copy=False)
     # A negative label is a large one without its sign, and so is a uint64 beyond int64: one pass finds all.
@@ -185,6 +193,23 @@ def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
         row = int(((labels < 0) | (labels >= n_classes)).argmax())
         raise ValueError(f"label {given[row]} at row {row} outside [0, {n_classes})")
     return labels
+
+
+def loss_of(loss_func: LossFunction, scores: Array, *of_rows: Any) -> tuple[float, Array]:
+    """Return what a loss gives for scores and labels, or raise where that is no number and gradient."""
+    result: Any = loss_func(scores, *of_rows)
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        length = f" of length {len(result)}" if isinstance(result, (tuple, list)) else ""
+        got = f"{type(result).__name__}{length}"
+        raise DTypeError(f"loss_func must return (mean loss, gradient of the scores), got {got}")
+    loss, dscores = result
+    if np.ndim(loss) != 0:
+        raise ShapeError(f"loss_func must return a mean loss, one number, got an array of shape {np.shape(loss)}")
+    if np.shape(dscores) != scores.shape:
+        raise ShapeError(
+            f"loss_func must return a gradient of the scores' shape {scores.shape}, got {np.shape(dscores)}"
+        )
+    return loss, dscores
 
 
 def check_takes_weights(loss_func: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from .foreign import Foreign
 from .fusion import Block, find_steps
 from .layers import Conv, FullyConnected, Layer, Standardize
 from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, check_places, named_arrays
-from .loss import LossFunction, SoftmaxLoss, check_labels, check_takes_weights, softmax
+from .loss import LossFunction, SoftmaxLoss, check_have_best, check_labels, check_takes_weights, loss_of, softmax
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
@@ -115,10 +115,8 @@ class NeuralNet(Exchange):
         for index, layer in enumerate(self.layers):
             wanted = getattr(layer, "input_shape", None)
             if None not in (shape, wanted) and shape != wanted:
-                raise ShapeError(
-                    f"layer {index} ({type(layer).__name__}) takes inputs of shape {wanted}, "
-                    f"but the layer before it gives {shape}"
-                )
+                given = f"the layer before it gives {shape}" if index else f"X holds inputs of shape {shape}"
+                raise ShapeError(f"layer {index} ({type(layer).__name__}) takes inputs of shape {wanted}, but {given}")
             shape = shape if wanted is None else wanted
             if shape is not None:
                 shape = layer.output_shape(shape) if hasattr(layer, "output_shape") else None
@@ -205,7 +203,7 @@ class NeuralNet(Exchange):
             check_takes_weights(self.loss_func)
         with buffers_kept(self.layers):
             self.scores = self.forward(X)
-            loss, dout = self.loss_func(self.scores, y, *(() if sample_weight is None else (sample_weight,)))
+            loss, dout = loss_of(self.loss_func, self.scores, y, *(() if sample_weight is None else (sample_weight,)))
             grads = self.backward(dout)
         if self.l2 == 0:
             return loss, grads
@@ -216,12 +214,22 @@ class NeuralNet(Exchange):
         return loss + l2_regularization(self.layers, self.l2), grads
 
     def predict(self, X: Array) -> Array:
-        """Return the most probable class of each image, shape (N,), int64. Works in chunks and keeps no caches."""
-        return self.scores_of(X).argmax(axis=1)
+        """Return the most probable class of each image, shape (N,), int64. Works in chunks and keeps no caches.
+
+        Raises
+        ------
+        NonFiniteError
+            An image that no class is the most probable for, because it or the weights hold NaN or infinity.
+        """
+        scores = self.scores_of(X)
+        check_have_best(scores)
+        return scores.argmax(axis=1)
 
     def predict_proba(self, X: Array) -> Array:
-        """Return the probability of each class (softmax of the last output), shape (N, classes)."""
-        return softmax(self.scores_of(X))
+        """Return the probability of each class, softmax of the last output, shape (N, classes); raises as `predict`."""
+        scores = self.scores_of(X)
+        check_have_best(scores)
+        return softmax(scores)
 
     def scores_of(self, X: Array) -> Array:
         """Return the last layer's output for each image, shape (N, classes), in inference: what softmax is taken of."""
@@ -250,7 +258,7 @@ class NeuralNet(Exchange):
         tested = []
         for start, out in zip(mine, self._outputs(X, mine), strict=True):
             labels = y[start : start + len(out)]
-            loss, _ = self.loss_func(out, labels)
+            loss, _ = loss_of(self.loss_func, out, labels)
             weight = weight_of(labels)
             tested.append((start, loss * weight, weight, int(np.count_nonzero(out.argmax(axis=1) == labels))))
         if parallel is not None:

@@ -7,7 +7,7 @@ how long. Each number is explained in docs/recipes.md; all were chosen on traini
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import schedules
@@ -40,6 +40,9 @@ REALS = {
     "average": "[0, 1)",
 }
 """The settings that are numbers, with their intervals; the last two may be None."""
+
+ADAM_LR = 0.001
+"""Rate of Adam and AdamW where they take SGD's place and nothing is said of the rate: SGD's would be far too high."""
 
 MEASURED_IMAGES = 10_000
 """How many training images mean and standard deviation are measured on: more would not change three digits."""
@@ -125,6 +128,20 @@ class Recipe:
     def config(self) -> dict[str, Any]:
         """Return the settings as plain values, for a log or a model file."""
         return {**asdict(self), "augment": [transform.config() for transform in self.augment]}
+
+    def changed(self, **settings: Any) -> Recipe:
+        """Return the recipe with other settings.
+
+        Where Adam or AdamW takes the place of SGD, and no `lr` comes with it, the rate is `ADAM_LR`.
+
+        Raises
+        ------
+        ValueError, DTypeError
+            A setting out of range or of another type; one that there is not (TypeError).
+        """
+        if self.optimizer == "sgd" and settings.get("optimizer", "sgd") != "sgd":
+            settings = {"lr": ADAM_LR, **settings}
+        return replace(self, **settings)
 
     def make_network(
         self, X: Any, num_class: int, rng: RngLike = None, *, make_layers: Callable[..., list[Layer]] | None = None

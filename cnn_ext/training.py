@@ -29,6 +29,7 @@ from .layers import BatchNorm, Dropout
 from .layers.base import buffers_kept
 from .network import NeuralNet
 from .optimizers import Optimizer
+from .passes import all_finite
 from .prefetch import prefetched
 from .run_settings import describe_run
 from .run_state import RunState, Tally
@@ -135,6 +136,11 @@ def fit(
         A checkpoint that cannot be used: damaged, or of another run. Nothing was changed.
     OSError
         The checkpoint's folder cannot be written.
+
+    Warns
+    -----
+    RuntimeWarning
+        A callback with a method `on_...` that nothing calls.
     """
     epochs = check_int("epochs", epochs, 1)
     batch_size = check_int("batch_size", batch_size, 1)
@@ -267,9 +273,9 @@ def _step(run: Run, train_step: Any, batch: tuple[Array, ...], factor: float, ma
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found and named below
             loss, grads = train_step(*batch)
     except NonFiniteError as error:
-        raise NonFiniteError(f"step {run.step + 1}: {error}{_told_of_scale(batch[0])}") from error
+        raise NonFiniteError(f"step {run.step + 1}: {error}{_told_of_images(batch[0])}") from error
     if not np.isfinite(loss):
-        raise NonFiniteError(f"step {run.step + 1}: the loss is {loss}{_told_of_scale(batch[0])}")
+        raise NonFiniteError(f"step {run.step + 1}: the loss is {loss}{_told_of_images(batch[0])}")
     named = run.net.named_params()
     in_layer_order = [grad for layer_grads in reversed(grads) for grad in layer_grads]
     if max_norm is not None:
@@ -279,7 +285,10 @@ def _step(run: Run, train_step: Any, batch: tuple[Array, ...], factor: float, ma
     run.loss = float(loss)
 
 
-def _told_of_scale(X: Array) -> str:
-    """Return a hint for those who have left their pixels as they were."""
+def _told_of_images(X: Array) -> str:
+    """Return a hint where it is the images that no finite loss can come of: NaN, or pixels left as they were."""
+    if not all_finite(X):
+        bad = np.unique(np.nonzero(~np.isfinite(X))[0])
+        return f"; {len(bad)} of the batch's {len(X)} images hold NaN or infinity"
     largest = float(np.abs(X).max())
-    return f"; the images hold numbers up to {largest:g}: scale them to [0, 1]" if 100 <= largest < np.inf else ""
+    return f"; the images hold numbers up to {largest:g}: scale them to [0, 1]" if largest >= 100 else ""

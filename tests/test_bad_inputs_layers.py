@@ -332,7 +332,7 @@ OTHERS = [
     (lambda: Ensemble([NET], [3]), DTypeError, r"views\[0\] must be callable, got int"),
     (lambda: Ensemble([NET], View()), DTypeError, "views must be a list or tuple, got View"),
     (lambda: Ensemble([NET]).predict(3), ShapeError, "X must hold an entry an image"),
-    (lambda: Ensemble([NET]).evaluate(IMAGES * np.float32(NAN), LABELS), NonFiniteError, "probabilities of image 0"),
+    (lambda: Ensemble([NET]).evaluate(IMAGES * np.float32(NAN), LABELS), NonFiniteError, "image 0 has no most probable class"),
     (lambda: View()(None), DTypeError, "X must be a numpy.ndarray, got NoneType"),
     (lambda: View(flip=True)(np.float32(1)), DTypeError, "X must be a numpy.ndarray"),
     (lambda: View(flip=True)(IMAGES[0]), ShapeError, "X must be 4-D"),

@@ -578,6 +578,25 @@ def test_pickles_by_its_public_name(digits):
     assert subprocess.run([sys.executable, "-c", code], input=data, capture_output=True).stdout.split() == [b"2"]
 
 
+def test_weights_that_are_not_finite_give_no_class(digits):
+    X, y = digits
+    fitted = quick().fit(X, y)
+    fitted.net_.layers[-1].b[0] = np.nan
+    for predict in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(cnn_ext.NonFiniteError, match="image 0 has no most probable class"):
+            predict(X)
+
+
+def test_adam_in_the_place_of_sgd_has_a_rate_of_its_own(digits):
+    def rate(**settings):
+        return quick(max_iter=1, **settings).fit(*digits)._optimizer.lr
+
+    assert rate(recipe="fast", solver="adamw") == 0.001
+    assert rate(recipe="fast", solver="adamw", learning_rate_init=0.01) == 0.01
+    assert rate(recipe="fast") == RECIPES["fast"].lr
+    assert rate(solver="sgd") == 0.001  # of scikit-learn's MLPClassifier, for all its solvers
+
+
 def test_weights_in_a_read_only_file(digits, tmp_path):
     X, y = digits
     fitted = quick().fit(X, y)

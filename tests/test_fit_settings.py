@@ -69,6 +69,31 @@ def test_the_step_whose_loss_is_not_finite_is_told(data):
         fit(net, *data, optimizer=SGD(0.1), epochs=1, batch_size=10)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda scores, y: 0.5, DTypeError, r"\(mean loss, gradient of the scores\), got float"),
+        (lambda scores, y: (1.0, scores, y), DTypeError, ".*, got tuple of length 3"),
+        (
+            lambda scores, y: (scores.sum(axis=1), scores),
+            ShapeError,
+            r"a mean loss, one number, got an array of shape \(10,\)",
+        ),
+        (lambda scores, y: (1.0, None), ShapeError, r"a gradient of the scores' shape \(10, 3\), got \(\)"),
+        (lambda scores, y: (1.0, scores[0]), ShapeError, r"a gradient of the scores' shape \(10, 3\), got \(3,\)"),
+    ],
+)
+def test_a_loss_of_ones_own_that_gives_something_else_is_named(data, wrong, error, message):
+    net = make_net()
+    net.loss_func = wrong
+    before = bits(net)
+    with pytest.raises(error, match=f"loss_func must return {message}"):
+        fit(net, *data, optimizer=SGD(0.1), epochs=1, batch_size=10)
+    with pytest.raises(error, match="loss_func must return"):
+        net.evaluate(*data)
+    assert bits(net) == before
+
+
 def bits(net):
     return b"".join(array.tobytes() for layer in net.layers for array in layer.state().values())
 

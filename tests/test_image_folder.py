@@ -272,7 +272,7 @@ def test_validation_pictures_of_their_own_are_watched(stopping, tmp_path, capsys
         (["--data", "photos", "--evaluate", "mnist-best", "--grey"], 2, "--image-size and --grey are for training"),
         (["--data", "photos", "--evaluate", "mnist-best"], 65, "class 'ant' is none of the model's: 0, 1, 2"),
         (["--data", "photos/ant"], 65, "photos/ant: pictures, but no folders of them"),
-        (["--data", "broken"], 65, "bad data: 1 of 4 pictures cannot be read: broken"),
+        (["--data", "broken"], 65, "--data: 1 of 4 pictures cannot be read: broken"),
         (["--data", "empty"], 66, "neither a folder of pictures for each class nor train-images-idx3-ubyte.gz"),
         (["--data", "photos", "--image-size", "3", "--recipe", "fast"], 65, "the images do not fit the recipe"),
     ],

@@ -39,7 +39,7 @@ ROOMS = {
     ],
     "doors": [
         *("estimator", "estimator_callbacks", "estimator_data", "estimator_settings", "report", "_report_pictures"),
-        *("_data", "_flags", "_processes", "predict", "demo", "train_mnist"),
+        *("_data", "_flags", "_processes", "predict", "demo", "train_mnist", "__main__"),
     ],
 }
 HEIGHT = {name: height for height, names in enumerate(ROOMS.values()) for name in names}

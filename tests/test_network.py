@@ -14,10 +14,12 @@ from cnn_ext import (
     Conv,
     Dropout,
     DTypeError,
+    Ensemble,
     Flatten,
     FullyConnected,
     Maxpool,
     NeuralNet,
+    NonFiniteError,
     ReLU,
     ShapeError,
     SoftmaxLoss,
@@ -96,6 +98,25 @@ def test_prediction(images):
     assert accuracy == (out.argmax(axis=1) == y).mean()
     assert net.predict(X).dtype == np.int64
     assert net.predict(X[:0]).shape == (0,) and net.predict_proba(X[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_class_is_made_up_for_an_image_that_has_none(images, value):
+    X = images[0].copy()
+    X[170, 0, 2, 2] = value  # in the second chunk
+    net, ways = small_net(), [*map(Ensemble, ([small_net()], [small_net(), small_net()]))]
+    for predict in [method for way in (net, *ways) for method in (way.predict, way.predict_proba)]:
+        with np.errstate(invalid="ignore"), pytest.raises(NonFiniteError, match="image 170 has no most probable class"):
+            predict(X)
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(net.scores_of(X)[170]).all()  # as they are
+    np.testing.assert_array_equal(net.predict(X[:170]), net.predict(images[0][:170]))
+
+
+def test_a_class_may_be_ruled_out_by_minus_infinity(images):
+    net = small_net()
+    net.layers[-1].b[1] = -np.inf
+    assert 1 not in net.predict(images[0]) and not net.predict_proba(images[0])[:, 1].any()
 
 
 def test_prediction_changes_and_keeps_nothing(images):

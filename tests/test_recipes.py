@@ -174,6 +174,18 @@ def test_settings_reach_what_they_are_for(mnist):
     assert RECIPES["series"].make_optimizer().momentum == 0.9 and RECIPES["series"].make_optimizer().nesterov
 
 
+def test_a_changed_recipe():
+    best = RECIPES["best"]
+    assert best.changed() == best and best.changed(optimizer="sgd", epochs=3) == replace(best, epochs=3)
+    assert best.changed(optimizer="adam") == replace(best, optimizer="adam", lr=0.001)  # 0.1 is for SGD
+    assert best.changed(optimizer="adamw", lr=0.002) == replace(best, optimizer="adamw", lr=0.002)
+    adam = best.changed(optimizer="adam", lr=0.003)
+    assert adam.changed(optimizer="adamw") == replace(adam, optimizer="adamw")
+    assert adam.changed(optimizer="sgd").lr == 0.003
+    with pytest.raises(ValueError, match="optimizer must be"):
+        best.changed(optimizer="adamm")
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"), [("cosine", schedules.cosine), ("linear", schedules.linear), ("constant", None)]
 )

@@ -131,11 +131,12 @@ def test_kill_9_and_resume_in_one_command(tmp_path):
 
 def test_another_run_is_refused_with_the_differences(tmp_path):
     assert run(*SMALL, "--checkpoint", tmp_path / "run").returncode == 0
+    may_change = "(with allow_changes the run goes on nevertheless)"
     for flag, value, message in [
-        ("--seed", 3, "seed: 0, now 3"),
-        ("--batch-size", 20, "recipe.batch_size: 50, now 20"),
-        ("--model", "small", "recipe.model: mnist, now small"),
-        ("--lr", 0.2, "recipe.lr: 0.1, now 0.2"),
+        ("--seed", 3, f"seed: 0, now 3 {may_change}"),
+        ("--batch-size", 20, "recipe.batch_size: 50, now 20 (batch_size cannot change on the way)"),
+        ("--model", "small", "recipe.model: mnist, now small (network cannot change on the way)"),
+        ("--lr", 0.2, f"recipe.lr: 0.1, now 0.2 {may_change}"),
     ]:
         result = run(*SMALL, flag, value, "--resume", tmp_path / "run")
         file = tmp_path / "run" / "step-000000012.safetensors"

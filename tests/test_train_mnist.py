@@ -150,7 +150,10 @@ def test_interrupted(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.strip() == "train_mnist: interrupted; nothing more was saved"
+    assert error == (
+        "train_mnist: interrupted; nothing more was saved "
+        "(with --resume FOLDER a run is kept there, and goes on from there)\n"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -171,3 +174,15 @@ def test_a_terminal_gets_a_bar():
     assert (b"epoch 2/2: " in output and b"images/s" in output and b"loss 0." in output) or b"loss 2." in output
     assert b"test accuracy" in output
     assert not re.search(rb"\x1b\[[0-9;]*m", output)  # no colours, so that NO_COLOR has nothing to turn off
+
+
+def test_the_package_alone_tells_which_commands_there_are():
+    package = [sys.executable, "-m", "cnn_ext"]
+    told = subprocess.run(package, capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"python -m (cnn_ext\.\w+)", told)
+    assert commands == ["cnn_ext.train_mnist", "cnn_ext.predict", "cnn_ext.demo"]
+    for command in commands:
+        assert subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True).returncode == 0
+    wrong = subprocess.run([*package, "train_mnist"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "cnn_ext: unrecognized arguments: train_mnist (--help lists the flags)\n"

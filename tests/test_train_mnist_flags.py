@@ -38,7 +38,7 @@ OVERRIDES = [  # a recipe, flags, the field they set, its value
         "augment",
         (RandomErasing(area=(0.1, 0.2), fill=-1),),
     ),
-    ("series", ["--optimizer", "adamw"], "optimizer", "adamw"),
+    ("series", ["--optimizer", "adamw", "--lr", "0.1"], "optimizer", "adamw"),
     ("series", ["--lr", "0.25"], "lr", 0.25),
     ("series", ["--momentum", "0"], "momentum", 0.0),
     ("series", ["--l2", "0"], "l2", 0.0),
@@ -65,6 +65,15 @@ def test_a_flag_sets_its_field_alone(recipe, flags, field, value):
     assert type(getattr(chosen, field)) is type(value)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_does_not_take_over_the_rate_of_sgd(name):
+    def lr(*flags):
+        return chosen_recipe(make_parser().parse_args(["--recipe", "best", *flags])).lr
+
+    assert lr("--optimizer", name) == 0.001
+    assert lr("--optimizer", name, "--lr", "0.1") == lr("--optimizer", "sgd") == RECIPES["best"].lr == 0.1
+
+
 def test_every_field_has_its_flag():
     assert {field for _, _, field, _ in OVERRIDES} == {field.name for field in fields(Recipe)}
 
@@ -78,7 +87,7 @@ def test_every_field_has_its_flag():
         ("RandomAffine:scale='1'", "scale must be a number, got str"),
         ("ElasticDistortion:alpha=3", "ElasticDistortion needs sigma"),
         ("RandomAffine:scale", "'RandomAffine:scale': name=value, separated by commas, expected"),
-        ("RandomAffine:scale=big", "name=value, separated by commas, expected"),
+        ("RandomAffine:scale=big", "name=value, separated by commas, expected, a value being a number or some in"),
         ("RandomAffine:scale=0.1) or f(", "name=value, separated by commas, expected"),
         ("RandomAffine:scale=0.1)(rotation=5", "name=value, separated by commas, expected"),
         ("RandomAffine:scale=__import__('os')", "name=value, separated by commas, expected"),

@@ -138,6 +138,19 @@ def test_callbacks_come_in_order_and_can_stop(data):
     assert history.extra == [5, 5]
 
 
+def test_a_method_that_nothing_calls_is_told(data):
+    class Elsewhere(Callback):
+        def on_epoch_end(self, run):
+            pass
+
+        def on_step(self, run):
+            pass
+
+    told = r"callbacks\[1\] \(Elsewhere\): nothing calls on_epoch_end, but on_start, on_step, on_epoch, on_end$"
+    with pytest.warns(RuntimeWarning, match=told):
+        fit(make_net(), *data, optimizer=SGD(0.1), epochs=1, batch_size=25, callbacks=[Callback(), Elsewhere()])
+
+
 def test_callbacks_end_also_after_an_error(data):
     ended = []
 
