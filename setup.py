@@ -15,8 +15,9 @@ from Cython.Build import cythonize  # isort: skip  (setuptools must come first)
 
 DEBUG = os.environ.get("CNN_EXT_DEBUG") == "1"
 
-# One glue module a concept. No contraction of a * b + c: results must not depend on the compiler's mood.
-UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"]
+# One glue module a concept. No contraction of a * b + c: results must not depend on the compiler's mood. Symbols are
+# hidden, or those of the same name in another library of the process could take the place of ours.
+UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
 UNIX_FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 # On Windows clang-cl, which comes with Visual Studio and LLVM: the kernels need vector types, which MSVC's own lacks.
 WINDOWS_FLAGS = ["/Od" if DEBUG else "/O2", "/std:c11", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]

@@ -10,6 +10,8 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 _Reals = np.ndarray[Any, np.dtype[_Real]]
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
+MAX_POOL: int
+
 def buffer_sizes(
     real_bytes: int,
     windows: Windows,

@@ -53,12 +53,13 @@ def load(args: argparse.Namespace, recipe: Recipe | None = None, net: NeuralNet 
 
     With a network instead of a recipe: those it can be tested on.
     """
-    where = "the package's MNIST" if args.data is None else "--data"
     with (
         failing(USAGE, ImportError, "--data"),
         failing(USAGE, ValueError, "--validation-size"),
-        failing(NO_DATA, OSError, f"{where} cannot be read"),
-        failing(BAD_DATA, DataFormatError, where),
+        failing(
+            NO_DATA, OSError, "the package's data cannot be read" if args.data is None else "--data cannot be read"
+        ),
+        failing(BAD_DATA, DataFormatError, "without --data" if args.data is None else "--data"),
     ):
         kind = kind_of(args.data)
         settings = _of_pictures(args, net) if kind in PICTURES else {}

@@ -26,11 +26,11 @@ def exit_code(program: str, run: Callable[[], int], interrupted: str = "interrup
 
 def told(program: str, error: Failure | KeyboardInterrupt, interrupted: str) -> int:
     """Tell in one line what ended the program; return its exit code."""
-    if isinstance(error, Failure):
-        print(f"{program}: {printable(str(error))}", file=sys.stderr)
-        return error.code
-    print(f"\n{program}: {interrupted}", file=sys.stderr)
-    return INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        error = Failure(INTERRUPTED, interrupted)
+    behind_echo = "\n" if error.code == INTERRUPTED and sys.stderr.isatty() else ""  # a terminal shows ^C
+    print(f"{behind_echo}{program}: {printable(str(error))}", file=sys.stderr)
+    return error.code
 
 
 class Parser(argparse.ArgumentParser):

@@ -76,7 +76,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--standardize", action=argparse.BooleanOptionalAction, help="bring images to mean 0, deviation 1 first")
     add("--augment", nargs="+", type=transform, metavar="CHANGE", help=f"changes to training images, or {NOTHING}")
     add("--optimizer", choices=OPTIMIZERS, help="SGD with Nesterov's momentum, Adam, or AdamW")
-    add("--lr", type=rate, metavar="RATE", help=f"learning rate, at its peak (of Adam and AdamW {ADAM_LR})")
+    add(
+        "--lr",
+        type=rate,
+        metavar="RATE",
+        help=f"learning rate, at its peak ({ADAM_LR} for Adam or AdamW in SGD's place)",
+    )
     add("--momentum", type=share, metavar="MU", help="Nesterov's; 0 for none")
     add("--l2", type=Number(float, "[0, inf)"), metavar="LAM", help="strength of the L2 penalty; AdamW's weight decay")
     add("--schedule", choices=SCHEDULES, help="how the rate falls from its peak")

@@ -38,15 +38,9 @@ def chosen_checkpoint(args: argparse.Namespace) -> Checkpoint | None:
 def keeping(
     checkpoint: Checkpoint | None, args: argparse.Namespace, arguments: Sequence[str], n_processes: int
 ) -> Iterator[None]:
-    """Turn SIGINT, and SIGTERM where the run is kept, into a Failure that tells how to go on, or how one could have."""
+    """Around a run that is kept: turn SIGINT and SIGTERM into a Failure that tells how to go on."""
     if checkpoint is None:
-        try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            told = (
-                "interrupted; nothing more was saved (with --resume FOLDER a run is kept there, and goes on from there)"
-            )
-            raise Failure(INTERRUPTED, told) from interrupt
+        yield
         return
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGTERM, terminate) if in_main_thread else None

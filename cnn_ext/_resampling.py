@@ -57,9 +57,13 @@ def inverse_affine(angle: Array, factor: Array, slope: Array, down: Array, right
     return matrix
 
 
+FILL = "(-3.4e38, 3.4e38)"
+"""The values of what lies outside an image: those that float32 can hold."""
+
+
 def check_fill(fill: Any) -> float:
     """Return the value of what lies outside an image, if float32 can hold it."""
-    return check_real("fill", fill, "(-3.4e38, 3.4e38)")
+    return check_real("fill", fill, FILL)
 
 
 def gaussian_weights(sigma: Any, dtype: np.dtype[Any]) -> Array:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
-from ._checks import as_array, check_instance
-from .batches import as_indexable, check_lengths
+from ._checks import check_instance
+from .batches import as_indexable, as_labels, check_lengths
 from .callbacks import Callback
 from .distributed import check_parallel
-from .errors import DTypeError
-from .layers.base import as_float_array
-from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_takes_weights, check_weights
+from .errors import DTypeError, ShapeError
+from .layers import is_own
+from .layers.base import check_float
+from .loss import CrossEntropy, SoftmaxLoss, check_labels, check_one_each, check_takes_weights, check_weights
 from .network import NeuralNet
 from .optimizers import Optimizer
 
@@ -38,8 +40,9 @@ def check_run(
         kind = type(callback)
         if kind.state is not Callback.state and kind.restore is Callback.restore:
             raise DTypeError(f"callbacks[{i}] ({kind.__name__}) has a state, but no restore that would take it back")
-        if strange := [name for name in dir(kind) if name.startswith("on_") and not hasattr(Callback, name)]:
-            message = f"callbacks[{i}] ({kind.__name__}): nothing calls {', '.join(strange)}, but {', '.join(CALLED)}"
+        strange = [name for name in dir(kind) if name.startswith("on_") and not hasattr(Callback, name)]
+        if strange := [name for name in strange if callable(getattr(kind, name))]:
+            message = f"callbacks[{i}] ({kind.__name__}): {', '.join(strange)} is never called; {', '.join(CALLED)} are"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
     if validation is not None:
         if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
@@ -47,24 +50,48 @@ def check_run(
             raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}{length}")
         try:
             check_data(net, *validation)
+            labels = as_labels(validation[1])
+            if len(labels) == 0:
+                raise ShapeError("X holds no images")
+            check_labels(labels, len(labels), np.iinfo(np.int64).max)  # as `evaluate`, also for a loss of one's own
         except (ValueError, TypeError) as error:
             raise type(error)(f"validation: {error}") from error
 
 
-def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None) -> None:
-    """Raise unless images are the network's and have as many labels, these its classes, and weights are numbers >= 0.
+def check_data(net: NeuralNet, X: Any, y: Any, sample_weight: Any = None, *, augmented: bool = False) -> None:
+    """Raise unless images and labels are what the network takes, one label an image, and weights are numbers >= 0.
 
-    A loss of one's own may make something else of its labels and weights: only their number is checked then.
+    A loss of one's own may make something else of the labels and weights: only their number is checked then. Images
+    that are yet to be `augmented` may be of any shape and dtype.
     """
-    X = as_indexable("X", X)
-    n_images = check_lengths(X, as_indexable("y", as_array("y", y)))
-    as_float_array("X", X[:0])
-    shape = net.shapes(X.shape[1:])[-1]
+    X, y = as_indexable("X", X), as_labels(y)
+    n_images = check_lengths(X, y)
+    if not augmented:
+        check_float("X", np.dtype(X.dtype))
+        _check_shape(net, X)
     if sample_weight is not None:
         check_takes_weights(net.loss_func)
     if not (net.loss_func is SoftmaxLoss or isinstance(net.loss_func, CrossEntropy)):
+        check_one_each(y, n_images)
         return
+    shape = net.shapes()[-1]
     n_classes = shape[0] if shape is not None and len(shape) == 1 else np.iinfo(np.int64).max
-    check_labels(as_array("y", y), n_images, n_classes)
+    check_labels(y, n_images, n_classes)
     if sample_weight is not None:
         check_weights("sample_weight", sample_weight, n_images)
+
+
+def _check_shape(net: NeuralNet, X: Any) -> None:
+    """Raise ShapeError unless images of this shape go as far as the first layer that tells what it takes."""
+    shape = given = tuple(getattr(X, "shape", ())[1:])
+    if not given:  # told by the first forward pass
+        return
+    for index, layer in enumerate(takewhile(is_own, net.layers)):
+        if layer.input_shape is not None:
+            if shape != layer.input_shape:
+                name = f"layer {index} ({type(layer).__name__})"
+                raise ShapeError(
+                    f"X holds inputs of shape {given}: {name} takes {layer.input_shape}, and is given {shape}"
+                )
+            return
+        shape = layer.output_shape(shape)

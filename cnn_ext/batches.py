@@ -57,6 +57,12 @@ def as_indexable(name: str, X: Any) -> Any:
     return X
 
 
+def as_labels(y: Any) -> Array:
+    """Return labels as an array with an entry an image."""
+    labels: Array = as_indexable("y", as_array("y", y))
+    return labels
+
+
 def check_lengths(X: Any, y: Any) -> int:
     """Return the number of images if there are as many labels, else raise."""
     if len(X) != len(y):
@@ -101,7 +107,7 @@ def get_minibatches(
     """
     minibatch_size = check_int("minibatch_size", minibatch_size, 1)
     shuffle = check_bool("shuffle", shuffle)
-    X, y = as_indexable("X", X), as_indexable("y", as_array("y", y))
+    X, y = as_indexable("X", X), as_labels(y)
     check_lengths(X, y)
     if sample_weight is not None:
         sample_weight = as_array("sample_weight", sample_weight)

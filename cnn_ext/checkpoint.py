@@ -16,7 +16,7 @@ from typing import Any
 from ._checks import check_bool, check_int, check_real
 from ._files import check_writable, make_folder, remove_stale
 from ._types import Array
-from .errors import CheckpointCorruptError, CheckpointMismatchError, DTypeError
+from .errors import CheckpointCorruptError, CheckpointMismatchError, DTypeError, released
 from .model_file import ModelFile, read_model, write_model
 from .saving import check_notes
 
@@ -46,8 +46,9 @@ class Checkpoint:
     settings : dict, optional
         What JSON can hold: further settings that must be the same when a run goes on, such as a seed.
     allow_changes : bool
-        Go on, with a warning, although settings are others than the checkpoint's. Network, batch size and number of
-        images must be the same nevertheless.
+        Go on, with a warning, although settings are others than the checkpoint's. Network, batch size, number of
+        images, the kind of optimizer, whether there is an average, and which callbacks have a state must be the same
+        nevertheless.
 
     Attributes
     ----------
@@ -170,7 +171,7 @@ class Checkpoint:
         except (TypeError, ValueError) as error:
             raise type(error)(f"a callback's record or state holds what no checkpoint can: {error}") from error
         except OSError as error:
-            self.errors.append(error)
+            self.errors.append(released(error))
             kept = "none was written yet" if self.latest is None else f"{self.latest} is intact"
             message = f"no checkpoint was written after step {step}: {error}; {kept}; training goes on"
             warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -14,6 +14,9 @@ from ._types import Array
 from ._windows import TILE_RESULTS, Windows, winograd_tile
 from .turns import Turn, in_turn
 
+LARGEST_POOL: int = _conv.MAX_POOL
+"""Side of the largest pooling window that an engine takes."""
+
 
 class Buffers:
     """Arrays by name that are made when they are first needed, and kept for the next call of an engine.
@@ -100,8 +103,8 @@ class ConvEngine(Buffers):
         self.windows: Windows = windows
         self.n_filter: int = n_filter
         self.tile: int = tile
-        self.trained_on: int = 0
-        """Images of the last forward pass in training; 0 if there is none to go back from."""
+        self.trained_on: int | None = None
+        """Images of the last forward pass in training; None if there is none to go back from."""
         self._out: Any = None
         self._out_last = self._last = False
         self._turn = Turn("layer")
@@ -116,7 +119,7 @@ class ConvEngine(Buffers):
         """
         n = len(x)
         windows = self._windows_of(n)
-        self.trained_on, self._out = 0, None  # until the end of this pass: it may be interrupted
+        self.trained_on, self._out = None, None  # until the end of this pass: it may be interrupted
         padded_size, packed_size, _, scratch_size, *_ = self._sizes(windows)
         padded, packed = self._buffer("padded", padded_size), self._buffer("forward", packed_size)
         out = self._result(n, self.n_filter, windows.h_out, windows.w_out, out_last)
@@ -136,7 +139,7 @@ class ConvEngine(Buffers):
             out_last,
             self._places(out.size),
         )
-        self.trained_on = n if training else 0
+        self.trained_on = n if training else None
         self._out, self._out_last, self._last = out if training else None, out_last, last
         return out
 
@@ -154,7 +157,7 @@ class ConvEngine(Buffers):
 
         A dx with channels last is the engine's own buffer, overwritten by the next call.
         """
-        windows = self._windows_of(self.trained_on)
+        windows = self._windows_of(self.trained_on or 0)
         padded_size, _, packed_size, _, scratch_size, partial_size = self._sizes(windows)
         if not need_dx:
             dx = np.empty(0, self.dtype)

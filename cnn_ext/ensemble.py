@@ -63,9 +63,8 @@ class Ensemble:
         X = as_indexable("X", X)
         # An empty chunk for no images: it gives the number of classes.
         starts = range(0, max(len(X), 1), INFERENCE_CHUNK)
-        probabilities = np.concatenate([self._vote(X[start : start + INFERENCE_CHUNK]) for start in starts])
-        check_have_best(probabilities)
-        return probabilities
+        with np.errstate(invalid="ignore"):  # what comes of it is found and named
+            return check_have_best(np.concatenate([self._vote(X[start : start + INFERENCE_CHUNK]) for start in starts]))
 
     def _vote(self, images: Array) -> Array:
         seen = [view(images) for view in self.views] or [images]
@@ -91,6 +90,7 @@ class Ensemble:
         NonFiniteError
             As `predict_proba`.
         """
+        check_labels(y, len(as_indexable("X", X)), np.iinfo(np.int64).max)  # sooner than all is predicted
         probabilities = self.predict_proba(X)
         y = check_labels(y, *probabilities.shape)
         right = accuracy(y, probabilities.argmax(axis=1))

@@ -1,5 +1,9 @@
 """The exceptions of cnn_ext: one base class, and each also the built-in exception a caller would expect."""
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class CnnExtError(Exception):
     """Base class of every exception defined by cnn_ext."""
@@ -35,6 +39,15 @@ class CheckpointMismatchError(CheckpointError):
 
 class NonFiniteError(CnnExtError, ArithmeticError):
     """A NaN or an infinity where only finite numbers make sense; the message names the place."""
+
+
+def released(error: E) -> E:
+    """Return an error that is to be kept, without its frames: they would keep all that the functions held."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def printable(text: str) -> str:

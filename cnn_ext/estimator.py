@@ -262,15 +262,11 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""
-        scores = self._scores(X)
-        check_have_best(scores)
-        return self.classes_[scores.argmax(axis=1)]
+        return self.classes_[check_have_best(self._scores(X)).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, shape (N, classes), in the order of `classes_`."""
-        scores = self._scores(X)
-        check_have_best(scores)
-        return softmax(scores)
+        return softmax(check_have_best(self._scores(X)))
 
     def decision_function(self, X: Any) -> Array:
         """Return the network's scores, shape (N, classes); of two classes, by how much the second's is above, (N,)."""

@@ -16,12 +16,10 @@ from typing import Any
 
 from ._checks import as_contiguous
 from ._types import Array
-from .engine import ConvEngine, NormEngine
+from .engine import LARGEST_POOL, ConvEngine, NormEngine
 from .foreign import Foreign
 from .layers import BatchNorm, Conv, Maxpool, ReLU, is_own
 from .layers.base import as_gradient
-
-LARGEST_POOL = 16  # the place of a winner is kept in one byte
 
 
 class Block:
@@ -64,7 +62,7 @@ class Block:
 
     def _infer(self, norm: BatchNorm, engine: ConvEngine, X: Array) -> Array:
         """Run the block with the norm folded into the weights: anew at each call, as they may have changed."""
-        self.engine.trained_on = 0  # there is nothing to go back from, here either
+        self.engine.trained_on = None  # there is nothing to go back from, here either
         W, b = self.conv.weights()
         W, b = norm.folded(W, b, axis=0)
         return engine.forward(X, W, b, training=False, last=self.takes_channels_last, out_last=self.gives_channels_last)
@@ -75,7 +73,7 @@ class Block:
 
     def backward(self, dout: Array, need_dX: bool) -> tuple[Array, list[list[Array]]]:
         """Return the gradients of the block's input and of its layers' params, last layer first."""
-        if self.engine.trained_on == 0:
+        if self.engine.trained_on is None:
             raise RuntimeError("backward() called before forward(): it needs a forward pass with training=True first")
         dout = as_contiguous(as_gradient(dout, *self._output))
         grads: dict[Any, list[Array]] = {}

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 FIXED = ("batch_size", "n_images", "network")
 """Settings without which the arrays and the place in the epoch mean nothing: these cannot be changed on the way."""
-NEW = ("validation", "early_stopping")
-"""Settings that version 1.0.0 did not keep."""
+NEW = ("validation", "early_stopping", "drawn_from")
+"""Settings that an earlier version did not keep: they are not compared with its checkpoints."""
+OLD = ("rng",)
+"""Settings that only earlier versions kept: taken after what layers draw from it, it told of a second run in a session
+that its generator was another one."""
 SHOWN = 8
 """How many differences an error lists."""
 
@@ -150,7 +153,7 @@ class Keeper:
     def _check_settings(self, then: dict[str, Any]) -> None:
         """Raise, or warn where changes are allowed, if the run was made of something else."""
         checkpoint = self._checkpoint
-        parts = [(then[part], _known_to(then[part], self._settings[part])) for part in ("settings", "run")]
+        parts = [_comparable(then[part], self._settings[part]) for part in ("settings", "run")]
         changes = next((found for pair in parts if (found := list(differences(*pair)))), [])
         if not changes or checkpoint is None:
             return
@@ -160,7 +163,9 @@ class Keeper:
         if fixed:
             raise CheckpointMismatchError(f"{message} ({', '.join(fixed)} cannot change on the way)")
         if not checkpoint.allow_changes:
-            raise CheckpointMismatchError(f"{message} (with allow_changes the run goes on nevertheless)")
+            raise CheckpointMismatchError(
+                f"{message} (allow_changes, on the command line --allow-changes, lets it go on where its state fits)"
+            )
         warnings.warn(f"{message}; going on with those of now", RuntimeWarning, stacklevel=5)
 
     @contextmanager
@@ -175,9 +180,12 @@ class Keeper:
             raise CheckpointMismatchError(f"{path} describes no run of this version: {error!r}") from error
 
 
-def _known_to(then: Any, now: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of now without those that an earlier version's checkpoint does not tell of."""
-    return {name: value for name, value in now.items() if name in then or name not in NEW}
+def _comparable(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a checkpoint and those of now without what only one of two versions keeps."""
+    return (
+        {name: value for name, value in then.items() if name not in OLD},
+        {name: value for name, value in now.items() if name in then or name not in NEW},
+    )
 
 
 def _check_alike(settings: list[dict[str, Any]]) -> None:

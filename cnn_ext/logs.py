@@ -11,7 +11,7 @@ from ._files import path_name
 from .callbacks import Callback, Run
 from .errors import DTypeError
 
-MEASURED = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_accuracy")
+MEASURED = ("epoch", "loss", "running_accuracy", "train_accuracy", "validation_loss", "validation_accuracy")
 NAMES = (*MEASURED, "seconds", "images_per_second")
 
 
@@ -116,4 +116,4 @@ class CsvLog(FileLog):
         return ",".join(map(self._name, NAMES))
 
     def _line(self, values: dict[str, Any]) -> str:
-        return ",".join(repr(values[name]) if name in values else "" for name in map(self._name, NAMES))
+        return ",".join(str(values.get(name, "")) for name in map(self._name, NAMES))

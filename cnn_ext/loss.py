@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._checks import as_array, check_real
+from ._checks import as_array, check_real, is_float
 from ._types import Array
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import as_float_array
@@ -170,22 +170,24 @@ def accuracy(y_true: Array, y_pred: Array) -> float:
     return float(np.mean(y_true == y_pred))
 
 
-def check_have_best(scores: Array) -> None:
-    """Raise NonFiniteError unless a class is the most probable one for each row: its scores have a finite maximum."""
+def check_have_best(scores: Array) -> Array:
+    """Return the scores if there is a best class in each row, its score finite; else raise NonFiniteError."""
     highest = scores.max(axis=1)
     if not all_finite(highest):
-        row = int((~np.isfinite(highest)).argmax())
-        raise NonFiniteError(f"image {row} has no most probable class: the highest of its scores is {highest[row]}")
+        bad = np.flatnonzero(~np.isfinite(highest))
+        more = "" if len(bad) == 1 else f", the first of {len(bad)} without"
+        raise NonFiniteError(
+            f"image {bad[0]} has no most probable class{more}: the highest of its scores is {highest[bad[0]]}"
+        )
+    return scores
 
 
 def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     """Return the labels `y` as an integer array of shape (n_rows,) with entries in [0, n_classes)."""
     labels = as_array("y", y)
-    hint = ": give class numbers, not one-hot rows" if labels.ndim == 2 else ""
     if labels.dtype.kind not in "iu":
-        raise DTypeError(f"y must be integer labels, got dtype {labels.dtype}{hint}")
-    if labels.shape != (n_rows,):
-        raise ShapeError(f"y must have shape ({n_rows},), got {labels.shape}{hint}")
+        raise DTypeError(f"y must be integer labels, got dtype {labels.dtype}{_hint(labels)}")
+    check_one_each(labels, n_rows)
     labels = labels.astype(np.int64, copy=False)
     # A negative label is a large one without its sign, and so is a uint64 beyond int64: one pass finds all.
     if np.maximum.reduce(labels.view(np.uint64), initial=0) >= n_classes:
@@ -195,21 +197,41 @@ def check_labels(y: Any, n_rows: int, n_classes: int) -> Array:
     return labels
 
 
-def loss_of(loss_func: LossFunction, scores: Array, *of_rows: Any) -> tuple[float, Array]:
-    """Return what a loss gives for scores and labels, or raise where that is no number and gradient."""
+def check_one_each(labels: Array, n_rows: int) -> None:
+    """Raise ShapeError unless there is one label a row."""
+    if labels.shape != (n_rows,):
+        raise ShapeError(f"y must have shape ({n_rows},), got {labels.shape}{_hint(labels)}")
+
+
+def _hint(labels: Array) -> str:
+    """Return what may be meant by labels in a table."""
+    if labels.ndim != 2:
+        return ""
+    return ": give y.ravel()" if labels.shape[1] == 1 else ": give class numbers, not one-hot rows"
+
+
+def loss_of(loss_func: LossFunction, scores: Array, *of_rows: Any) -> tuple[float, Any]:
+    """Return what a loss gives for scores and labels, the mean as a float; raise where it is no number."""
     result: Any = loss_func(scores, *of_rows)
     if not isinstance(result, (tuple, list)) or len(result) != 2:
-        length = f" of length {len(result)}" if isinstance(result, (tuple, list)) else ""
-        got = f"{type(result).__name__}{length}"
+        got = f"{type(result).__name__}{f' of length {len(result)}' if isinstance(result, (tuple, list)) else ''}"
         raise DTypeError(f"loss_func must return (mean loss, gradient of the scores), got {got}")
-    loss, dscores = result
-    if np.ndim(loss) != 0:
-        raise ShapeError(f"loss_func must return a mean loss, one number, got an array of shape {np.shape(loss)}")
-    if np.shape(dscores) != scores.shape:
-        raise ShapeError(
-            f"loss_func must return a gradient of the scores' shape {scores.shape}, got {np.shape(dscores)}"
-        )
-    return loss, dscores
+    loss = as_array("loss", result[0])
+    if loss.dtype.kind not in "fiu":
+        raise DTypeError(f"loss_func must return a real number as its mean loss, got {result[0]!r:.80}")
+    if loss.shape != ():
+        raise ShapeError(f"loss_func must return one number as its mean loss, got an array of shape {loss.shape}")
+    return float(loss), result[1]
+
+
+def check_gradient_of_scores(dscores: Any, scores: Array) -> Array:
+    """Return the second thing that a loss gives as an array; raise where it is no gradient of these scores."""
+    gradient = as_array("dscores", dscores)
+    if not is_float(gradient.dtype):
+        raise DTypeError(f"loss_func must return a gradient of float32 or float64, got {gradient.dtype}")
+    if gradient.shape != scores.shape:
+        raise ShapeError(f"loss_func must return a gradient of the scores' shape {scores.shape}, got {gradient.shape}")
+    return gradient
 
 
 def check_takes_weights(loss_func: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -170,10 +171,11 @@ class _Watch(Callback):
         self.steps = steps
         self.losses: list[float] = []
         self.smoothed: list[float] = []
-        self._mean = 0.0
+        self._mean, self._lowest = 0.0, math.inf
 
     def on_step(self, run: Run) -> None:
         self.losses.append(run.loss)
         self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * run.loss
         self.smoothed.append(self._mean / (1 - SMOOTHING**run.step))
-        run.stop = run.step == self.steps or self.smoothed[-1] > DIVERGED * min(self.smoothed)
+        self._lowest = min(self._lowest, self.smoothed[-1])
+        run.stop = run.step == self.steps or self.smoothed[-1] > DIVERGED * self._lowest

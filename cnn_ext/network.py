@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_list
+from ._checks import as_list, check_bool
 from ._types import Array, Shape
 from .batches import as_indexable
 from .distributed import DataParallel, check_parallel
@@ -19,7 +19,16 @@ from .foreign import Foreign
 from .fusion import Block, find_steps
 from .layers import Conv, FullyConnected, Layer, Standardize
 from .layers.base import NumberIn, as_float_array, buffers_kept, check_layer, check_places, named_arrays
-from .loss import LossFunction, SoftmaxLoss, check_have_best, check_labels, check_takes_weights, loss_of, softmax
+from .loss import (
+    LossFunction,
+    SoftmaxLoss,
+    check_gradient_of_scores,
+    check_have_best,
+    check_labels,
+    check_takes_weights,
+    loss_of,
+    softmax,
+)
 from .passes import add_scaled
 from .regularization import add_to_weights, l2_regularization
 from .saving import read_network, write_network
@@ -83,7 +92,7 @@ class NeuralNet(Exchange):
         self.shapes()
         self.scores: Array = np.empty((0, 0), self.dtype)
         self._steps: list[Any] = []
-        self._turn = Turn("network", again=True)
+        self._turn = Turn("network")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_steps": []}  # of the last forward pass, with all their buffers
@@ -115,8 +124,10 @@ class NeuralNet(Exchange):
         for index, layer in enumerate(self.layers):
             wanted = getattr(layer, "input_shape", None)
             if None not in (shape, wanted) and shape != wanted:
-                given = f"the layer before it gives {shape}" if index else f"X holds inputs of shape {shape}"
-                raise ShapeError(f"layer {index} ({type(layer).__name__}) takes inputs of shape {wanted}, but {given}")
+                raise ShapeError(
+                    f"layer {index} ({type(layer).__name__}) takes inputs of shape {wanted}, "
+                    f"but the layer before it gives {shape}"
+                )
             shape = shape if wanted is None else wanted
             if shape is not None:
                 shape = layer.output_shape(shape) if hasattr(layer, "output_shape") else None
@@ -139,6 +150,9 @@ class NeuralNet(Exchange):
         ndarray, shape (N, number of classes)
             The last layer's output.
         """
+        return self._forward(X, training)
+
+    def _forward(self, X: Array, training: bool = True) -> Array:
         X = as_float_array("X", X, self.dtype)
         check_places(self.layers)
         self._steps = []
@@ -169,6 +183,9 @@ class NeuralNet(Exchange):
         ShapeError, DTypeError
             `dout` is not of the last output's shape, or none of floats.
         """
+        return self._backward(dout)
+
+    def _backward(self, dout: Array) -> list[list[Array]]:
         steps: list[Any] = []
         for step in self._steps or self.layers:
             steps.extend(step.layers if isinstance(step, Block) and step.has_been_left() else [step])
@@ -202,14 +219,14 @@ class NeuralNet(Exchange):
         if sample_weight is not None:
             check_takes_weights(self.loss_func)
         with buffers_kept(self.layers):
-            self.scores = self.forward(X)
+            self.scores = self._forward(X)
             loss, dout = loss_of(self.loss_func, self.scores, y, *(() if sample_weight is None else (sample_weight,)))
-            grads = self.backward(dout)
-        if self.l2 == 0:
-            return loss, grads
+            grads = self._backward(check_gradient_of_scores(dout, self.scores))
         for layer, layer_grads in zip(reversed(self.layers), grads, strict=True):
             if type(layer) not in (Conv, FullyConnected):  # its gradients may be someone else's arrays
                 layer_grads[:] = map(np.array, layer_grads)
+        if self.l2 == 0:
+            return loss, grads
         add_to_weights(self.layers, grads, lambda gradient, W: add_scaled(gradient, W, self.l2))
         return loss + l2_regularization(self.layers, self.l2), grads
 
@@ -221,15 +238,11 @@ class NeuralNet(Exchange):
         NonFiniteError
             An image that no class is the most probable for, because it or the weights hold NaN or infinity.
         """
-        scores = self.scores_of(X)
-        check_have_best(scores)
-        return scores.argmax(axis=1)
+        return check_have_best(self.scores_of(X)).argmax(axis=1)
 
     def predict_proba(self, X: Array) -> Array:
         """Return the probability of each class, softmax of the last output, shape (N, classes); raises as `predict`."""
-        scores = self.scores_of(X)
-        check_have_best(scores)
-        return softmax(scores)
+        return softmax(check_have_best(self.scores_of(X)))
 
     def scores_of(self, X: Array) -> Array:
         """Return the last layer's output for each image, shape (N, classes), in inference: what softmax is taken of."""
@@ -336,7 +349,7 @@ class NeuralNet(Exchange):
         CheckpointError
             The file is something else, or of a newer format.
         """
-        saved = read_network(path, allow_nonfinite)
+        saved = read_network(path, check_bool("allow_nonfinite", allow_nonfinite))
         loss_func = loss_func or saved.loss_func
         if loss_func is None:
             raise CheckpointError(

@@ -16,7 +16,7 @@ from ._checks import above_zero, as_list, check_apart, check_array, check_bool, 
 from ._types import Array
 from .errors import NonFiniteError, ShapeError
 from .layers.base import NumberIn
-from .passes import adam_step, check_finite, momentum_step
+from .passes import adam_step, add_scaled, check_finite, momentum_step
 
 
 class Optimizer(ABC):
@@ -160,7 +160,7 @@ class SGD(Optimizer):
 
     def _update(self, param: Array, grad: Array, lr: Any, *state: Array) -> None:
         if not state:
-            param -= lr * grad
+            add_scaled(param, grad, -float(lr))
             return
         (velocity,) = state
         momentum_step(param, grad, velocity, float(lr), self.momentum, self.nesterov)

@@ -24,8 +24,9 @@ from ._failures import BAD_DATA, IO_ERROR, NO_DATA, USAGE, Failure, Number, Pars
 from ._version import __version__
 from .datasets.pictures import walk_pictures
 from .datasets.scaled_images import ScaledImages
-from .errors import DataFormatError, NonFiniteError, printable
+from .errors import DataFormatError, printable
 from .images import Pixels, pillow, quiet
+from .loss import softmax
 from .network import INFERENCE_CHUNK, NeuralNet
 from .preparation import prepare
 from .pretrained import PRETRAINED
@@ -144,12 +145,16 @@ def seen(net: NeuralNet, names: Sequence[str], top: int) -> tuple[list[Result], 
             failures.append(failure)
     if not found:
         return [], failures
-    with failing(BAD_DATA, (ValueError, TypeError, NonFiniteError), "--model: the pictures do not fit the network"):
+    with failing(BAD_DATA, (ValueError, TypeError), "--model: the pictures do not fit the network"):
         X: Any = ScaledImages(np.stack([image for _, image, _ in found]))
-        probabilities = net.predict_proba(X)
+        with np.errstate(invalid="ignore"):
+            probabilities = softmax(net.scores_of(X))
         classes = class_names(net, probabilities.shape[1])
     results = []
     for (name, _, changes), row in zip(found, probabilities):
+        if not np.isfinite(row).all():
+            failures.append(Failure(BAD_DATA, f"--model: the network's scores for {name} are not finite"))
+            continue
         best: Any = [] if "no ink" in changes else np.argsort(-row, kind="stable")[:top]
         results.append(Result(name, [(classes[label], float(row[label])) for label in best], changes))
     return results, failures

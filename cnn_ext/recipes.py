@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import schedules
-from ._checks import as_array, check_bool, check_choice, check_instance, check_int, check_real
+from ._checks import check_bool, check_choice, check_instance, check_int, check_real
 from ._types import Array
 from .augmentation import Compose, RandomAffine, Transform
-from .batches import as_indexable
+from .batches import as_indexable, as_labels
 from .callbacks import Callback
 from .checkpoint import Checkpoint
 from .initializers import RngLike, as_generator
@@ -188,7 +188,7 @@ class Recipe:
         """
         from numpy.random import SeedSequence, default_rng  # not on import: it takes as long as the rest
 
-        X, y = as_indexable("X", X), as_indexable("y", as_array("y", y))
+        X, y = as_indexable("X", X), as_labels(y)
         seed = check_int("seed", seed, 0, maximum=None)
         weights_seed, order_seed = SeedSequence(seed).spawn(2)
         net = self.make_network(X, num_class, default_rng(weights_seed))

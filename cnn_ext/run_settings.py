@@ -30,9 +30,9 @@ def describe_run(
     augment: Transform | None,
     max_norm: float | None,
     decay: float | None,
-    rng: RngLike,
+    drawn_from: str | None,
 ) -> dict[str, Any]:
-    """Return what a run's result follows from: data and the state of `rng` by their SHA-256 sums."""
+    """Return what a run's result follows from; data by their SHA-256 sums, and so is what is `drawn_from`."""
     last = run.epochs * run.steps_per_epoch - 1
     network = architecture_of(run.net.layers, run.net.loss_func, run.net.l2)
     return {
@@ -50,7 +50,7 @@ def describe_run(
         "augment": None if augment is None else _config_of(augment),
         "max_norm": max_norm,
         "average": decay,
-        "rng": None if rng is None else _sum_of_state(as_generator(rng)),
+        "drawn_from": drawn_from,
     }
 
 
@@ -78,8 +78,9 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {_shown(then)}, now {_shown(now)}"
 
 
-def _sum_of_state(generator: Any) -> str:
-    return hashlib.sha256(repr(generator.bit_generator.state).encode()).hexdigest()
+def sum_of_state(rng: RngLike) -> str | None:
+    """Return the SHA-256 sum of a generator's state, the same in any process; None for one that was not given."""
+    return None if rng is None else hashlib.sha256(repr(as_generator(rng).bit_generator.state).encode()).hexdigest()
 
 
 def _config_of(augment: Any) -> Any:

@@ -114,9 +114,9 @@ class RunState:
         values = {
             "epoch": run.epoch,
             "step": run.step,
-            "stop": run.stop,
+            "stop": bool(run.stop),
             "loss": run.loss,
-            "history": list(run.history),
+            "history": _plain(run.history),
             "epoch_so_far": {"n_right": tally.n_right, "n_seen": tally.n_seen, "seconds": tally.seconds},
             "optimizer_steps": run.optimizer.steps,
             "rates": [self._first_rate, run.optimizer.lr],
@@ -229,7 +229,7 @@ def _split(callbacks: Sequence[Callback]) -> tuple[Values, dict[str, Array]]:
 def _copy_of(value: Any, name: str) -> Any:
     """Return a copy of what JSON can hold: what is captured before an evaluation is written after it."""
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return json.loads(json.dumps(_plain(value), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise type(error)(f"the state {name} must be what JSON can hold, or a list of arrays: {error}") from error
 
@@ -262,9 +262,11 @@ def _state_of(generator: Generator) -> Values:
 
 
 def _plain(value: Any) -> Any:
-    """Return nested settings with lists for arrays and ints for NumPy's."""
+    """Return nested values with Python's numbers and lists for NumPy's numbers and arrays."""
     if isinstance(value, dict):
         return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(member) for member in value]
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 

@@ -35,7 +35,9 @@ from .threads import set_num_threads
 if TYPE_CHECKING:
     from .distributed import DataParallel
 
-INTERRUPTED = "interrupted; nothing more was saved"
+INTERRUPTED = (
+    "interrupted; nothing more was saved (a run started with --resume FOLDER is kept there, and can be continued)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import as_array, check_int, check_real
+from ._checks import check_bool, check_int, check_real
 from ._run_checks import check_data, check_run
 from ._types import Array
 from .augmentation import Transform
 from .averaging import WeightAverage
-from .batches import Minibatches, as_indexable, get_minibatches
+from .batches import Minibatches, as_indexable, as_labels, get_minibatches
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, as_checkpoint
 from .clipping import clip_gradients
@@ -31,7 +31,7 @@ from .network import NeuralNet
 from .optimizers import Optimizer
 from .passes import all_finite
 from .prefetch import prefetched
-from .run_settings import describe_run
+from .run_settings import describe_run, sum_of_state
 from .run_state import RunState, Tally
 from .schedules import Schedule, constant
 
@@ -148,14 +148,16 @@ def fit(
         max_norm = check_real("max_norm", max_norm, "(0, inf)")
     if average is not None:
         average = check_real("average", average, "[0, 1)")
+    validate_last_only = check_bool("validate_last_only", validate_last_only)
     check_run(net, optimizer, schedule, validation, callbacks, augment, parallel)
     schedule = schedule or constant()
     generator = as_generator(rng)
-    X, y = as_indexable("X", X), as_array("y", y)
+    X, y = as_indexable("X", X), as_labels(y)
     if len(X) == 0:
         raise ShapeError("X holds no images to train on")
-    check_data(net, X, y, sample_weight)
+    check_data(net, X, y, sample_weight, augmented=augment is not None)
     _check_last_batch(net, len(X), batch_size)
+    drawn_from = sum_of_state(rng)
     for layer in net.layers:
         if isinstance(layer, Dropout):
             layer.seed_from(generator)
@@ -175,7 +177,9 @@ def fit(
     ):
         if checkpoint is not None or parallel is not None:
             chunk_size = None if parallel is None else parallel.chunk_size
-            described = describe_run(run, X, y, sample_weight, validation, schedule, augment, max_norm, average, rng)
+            described = describe_run(
+                run, X, y, sample_weight, validation, schedule, augment, max_norm, average, drawn_from
+            )
             keeper.find({**described, "chunk_size": chunk_size})
         for callback in callbacks:
             at_end.callback(callback.on_end, run)
@@ -289,6 +293,6 @@ def _told_of_images(X: Array) -> str:
     """Return a hint where it is the images that no finite loss can come of: NaN, or pixels left as they were."""
     if not all_finite(X):
         bad = np.unique(np.nonzero(~np.isfinite(X))[0])
-        return f"; {len(bad)} of the batch's {len(X)} images hold NaN or infinity"
+        return f"; NaN or infinity in {len(bad)} of the batch's {len(X)} images"
     largest = float(np.abs(X).max())
     return f"; the images hold numbers up to {largest:g}: scale them to [0, 1]" if largest >= 100 else ""

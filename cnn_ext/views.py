@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._checks import check_bool, check_real
-from ._resampling import check_images, inverse_affine
+from ._resampling import FILL, check_images, inverse_affine
 from ._types import Array
 from .kernels import warp_affine
 
@@ -43,11 +43,11 @@ class View:
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        check_real("rotation", self.rotation, "[-180, 180]")
-        for name in ("down", "right", "fill"):
-            check_real(name, getattr(self, name), "(-inf, inf)")
-        check_real("scale", self.scale, "(0, inf)")
-        check_bool("flip", self.flip)
+        shift = "(-inf, inf)"
+        intervals = {"rotation": "[-180, 180]", "down": shift, "right": shift, "scale": "(0, inf)", "fill": FILL}
+        for name, interval in intervals.items():
+            object.__setattr__(self, name, check_real(name, getattr(self, name), interval))  # frozen but for now
+        object.__setattr__(self, "flip", check_bool("flip", self.flip))
 
     def __call__(self, X: Array) -> Array:
         """Return the view of each image of X, shape (N, C, H, W), float32 or float64: a new array."""

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from cnn_ext._threads import POOL, SET_NUMBER
 
-from conv cimport conv_kernels, conv_lists, conv_pixel, conv_shape
+from conv cimport LARGEST_POOL, conv_kernels, conv_lists, conv_pixel, conv_shape
 from conv_plan cimport Plan, n_groups_of, plan_of, tiles_bytes
 from layout cimport image_layout, layout_of
 from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
@@ -29,6 +29,8 @@ cdef enum:
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
 
 cdef int chosen_set = SET_NUMBER
+
+MAX_POOL = LARGEST_POOL
 
 
 cdef struct Job:
@@ -118,7 +120,8 @@ def forward(
 ):
     """Convolve the images `x` with `w` and add `b`; then ReLU if `relu`, and max-pooling if `pool` > 1.
 
-    All buffers are flat, and nobody else's during the call. `padded` keeps the padded images for `backward`; its borders must be zero, and stay so.
+    All buffers are flat, and nobody else's during the call. `padded` keeps the padded images for `backward`; its
+    borders must be zero, and stay so.
     `places` gets each winner's place, channels last; with `pool` 1 it may be of any size.
     `tile` is 0, or 6 for filters of 3 x 3 and 8 for 5 x 5: Winograd's method. `pool` must then divide 4.
     """

@@ -5,6 +5,7 @@ from libc.string cimport memset
 
 from cnn_ext._threads import POOL, SET_NUMBER
 
+from conv cimport LARGEST_POOL
 from layout cimport image_layout, layout_of
 from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
 
@@ -60,6 +61,8 @@ cdef Job job_of(shape, bint relu, Py_ssize_t pool, int real_bytes) except *:
     memset(&job, 0, sizeof(Job))
     job.kernels, job.real_bytes = norm_table(chosen_set, real_bytes), real_bytes
     _, s.height, s.width, s.n_channels = shape
+    if not 1 <= pool <= LARGEST_POOL:
+        raise ValueError(f"pool must be in [1, {LARGEST_POOL}], got {pool}")
     s.relu, s.pool = relu, pool
     s.h_out, s.w_out = s.height // pool, s.width // pool
     job.image_size = s.height * s.width * s.n_channels

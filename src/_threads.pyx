@@ -95,32 +95,30 @@ cdef class Turn:
     ----------
     what : str
         What it guards, for the message.
-    again : bool
-        Whether the thread that is inside may enter once more: with what a call keeps in buffers, no handler of a signal
-        may call in the midst of it.
     """
     cdef object what
-    cdef bint again
-    cdef Py_ssize_t depth
+    cdef bint taken
     cdef unsigned long owner
 
-    def __init__(self, what, again=False):
+    def __init__(self, what):
         self.what = what
-        self.again = again
 
     def call(self, function, *args, **kwargs):
-        """Return what `function` does with these arguments, or raise RuntimeError if it is not this thread's turn."""
+        """Return what `function` does with these arguments, or raise RuntimeError if it is in the midst of another call.
+
+        Of the same thread too: a handler of a signal would overwrite what the call keeps in buffers.
+        """
         cdef unsigned long me = PyThread_get_thread_ident()
-        if self.depth > 0 and self.owner != me:
+        if self.taken and self.owner != me:
             raise RuntimeError(f"this {self.what} is in use by another thread: give each thread a copy of its own")
-        if self.depth > 0 and not self.again:
+        if self.taken:
             raise RuntimeError(f"this {self.what} is in the midst of a call: a handler of a signal needs a copy of its own")
         self.owner = me
-        self.depth += 1
+        self.taken = True
         try:
             return function(*args, **kwargs)
         finally:
-            self.depth -= 1
+            self.taken = False
 
     def __reduce__(self):
-        return Turn, (self.what, self.again)
+        return Turn, (self.what,)

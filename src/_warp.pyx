@@ -104,6 +104,8 @@ def blur(
     """Blur each plane (height, width) of x with the weights, the middle one first."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
+    if x.shape[0] == 0:
+        return
     job.radius, job.size = weights.shape[0] - 1, height * width
     if (
         height < 1 or width < 1 or job.radius < 0 or x.shape[0] % job.size != 0 or out.shape[0] != x.shape[0]

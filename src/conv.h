@@ -21,7 +21,8 @@
 
 #include <stdint.h>
 
-enum { PLACES = 256 }; /* at most so many in a pooling window: a place fits a byte */
+/* The side of a pooling window, and the places in it, at most: a place fits a byte. */
+enum { LARGEST_POOL = 16, PLACES = LARGEST_POOL * LARGEST_POOL };
 
 typedef struct {
     ptrdiff_t n_channels, height, width; /* of an image */

@@ -4,6 +4,8 @@ from layout cimport image_layout
 
 
 cdef extern from "conv.h" nogil:
+    int LARGEST_POOL
+
     ctypedef struct conv_shape:
         Py_ssize_t n_channels, height, width
         Py_ssize_t n_filter, h_filter, w_filter

@@ -3,7 +3,7 @@
 from libc.stdint cimport INT32_MAX, int32_t
 from libc.string cimport memset
 
-from conv cimport conv_kernels, conv_pixel, conv_shape, conv_table
+from conv cimport LARGEST_POOL, conv_kernels, conv_pixel, conv_shape, conv_table
 from winograd cimport TILE_RESULTS, winograd_kernels, winograd_table
 
 
@@ -13,7 +13,6 @@ cdef extern from "instruction_sets.h" nogil:
 
 cdef enum:
     LINE = 64  # bytes of a cache line
-    LARGEST_POOL = 16  # the place of a winner in its window is kept in one byte
     # Images are shared into chunks, each summed by itself, by a rule on their number alone: 10 chunks of up to 5
     # images, which two threads share evenly; of more images, up to 16 chunks.
     FEW_IMAGES = 5
@@ -82,6 +81,7 @@ cdef inline Plan plan_of(
     if not 1 <= pool <= LARGEST_POOL:
         raise ValueError(f"pool must be in [1, {LARGEST_POOL}], got {pool}")
     s.n_filter, s.relu, s.pool = n_filter, relu, pool
+    s.stride = min(s.stride, max(s.height, s.width) + 2 * s.padding)  # beyond there is one window: no product overflows
     s.h_out, s.w_out = s.h_conv // pool, s.w_conv // pool
     s.run = s.w_filter * s.n_channels
     forth_set = set_for(chosen_set, n_filter, real_bytes)
@@ -120,7 +120,7 @@ cdef inline Plan plan_of(
     if tile:
         plan.fast_forth, plan.fast_back = winograd_table(forth_set, real_bytes), winograd_table(back_set, real_bytes)
         plan_tiles(&plan, real_bytes)
-    plan.forward_scratch, plan.back_scratch = round_up(plan.forward_scratch, 64), round_up(plan.back_scratch, 64)
+    plan.forward_scratch, plan.back_scratch = round_up(plan.forward_scratch, LINE), round_up(plan.back_scratch, LINE)
     return plan
 
 
@@ -152,7 +152,7 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
     plan.fast_back_size = s.tile * s.tile * s.n_filter * t.filters_padded
     plan.tiles_back = tiles_at_once(plan, plan.fast_back, real_bytes)
     plan.back_scratch = (
-        round_up(plan.back_scratch, 64) + plan.images_per_group * t.padded_size * real_bytes
+        round_up(plan.back_scratch, LINE) + plan.images_per_group * t.padded_size * real_bytes
         + tiles_bytes(plan, plan.fast_back, plan.tiles_back, real_bytes) + plan.fast_back_size * real_bytes
     )
 

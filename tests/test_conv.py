@@ -96,6 +96,25 @@ def test_both_ways_equal_their_twins_for_any_geometry(data):
         np.testing.assert_array_equal(got, wanted, strict=True)
 
 
+STRIDES = [6, 2**31, 2**62, sys.maxsize - 1, sys.maxsize]
+"""From longer than the padded image to what no product of sizes holds."""
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize(
+    ("shape", "side", "padding"), [((1, 2, 1, 1), 1, 0), ((3, 2, 4, 2), 3, 1), ((2, 1, 5, 3), 2, 0)]
+)
+def test_strides_beyond_the_image_leave_one_window(shape, side, padding, stride, rng):
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in (shape, (3, shape[1], side, side), 3))
+    out = kernels.conv2d_forward(x, w, b, padding, stride)
+    assert out.shape[2:] == (1, 1)
+    # At most 18 products, all of them near 1: sums in another order differ by some units of 6e-8.
+    np.testing.assert_allclose(out, reference.conv2d_forward(x, w, b, padding, stride), rtol=1e-5, atol=1e-5)
+    ours, theirs = (module.conv2d_backward(out, x, w, padding, stride) for module in (kernels, reference))
+    for array, wanted in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_memory_layout_does_not_matter(layout, rng):
     x, w, b = make((3, 2, 6, 5), 4, 3, 2, np.float32, rng)
     out = kernels.conv2d_forward(x, w, b, 1, 1)

@@ -1,9 +1,11 @@
 """Layers that are not the package's: errors in them name the layer, and tell what was wanted."""
 
+import copy
+
 import numpy as np
 import pytest
 
-from cnn_ext import DTypeError, Flatten, FullyConnected, NeuralNet, ReLU, ShapeError
+from cnn_ext import BatchNorm, Conv, DTypeError, Flatten, FullyConnected, NeuralNet, ReLU, ShapeError, Sigmoid
 
 
 class Scale:
@@ -35,6 +37,32 @@ def test_a_right_one_gives_what_numpy_gives():
     X = np.ones((5, 4), np.float32)
     wanted = np.maximum(2 * net.layers[0].forward(X, training=False), 0) @ net.layers[3].W + net.layers[3].b
     np.testing.assert_allclose(net.forward(X), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("before", [[], [ReLU()], [Sigmoid()], [BatchNorm((4, 6, 6)), ReLU()]], ids=str)
+def test_one_that_works_in_place_spoils_neither_the_layer_before_nor_the_images(before, rng):
+    class Negative:
+        params = []
+
+        def __init__(self, in_place):
+            self.in_place = in_place
+
+        def forward(self, X):
+            return np.negative(X, out=X) if self.in_place else -X
+
+        def backward(self, dout):
+            return -dout, []
+
+    def gradients(layer):
+        head = [Conv((1, 6, 6), 4, 3, 3, 1, 1, rng=0), *copy.deepcopy(before)]
+        net = NeuralNet([*head, layer, Flatten(), FullyConnected(144, 3, rng=1)])
+        return [g.tobytes() for of in net.train_step(X, y)[1] for g in of]
+
+    X, y = rng.standard_normal((5, 1, 6, 6)).astype(np.float32), np.arange(5) % 3
+    assert gradients(Negative(in_place=True)) == gradients(Negative(in_place=False))
+    kept = X.copy()
+    NeuralNet([Negative(in_place=True), Flatten(), FullyConnected(36, 3)]).predict(X)
+    np.testing.assert_array_equal(X, kept)
 
 
 def gives(method, change):

@@ -64,3 +64,12 @@ def test_norm_is_numpys_to_the_bit(dtype, channels, height, width, pool, relu, o
     wanted = np.stack([sum_of_pixels(g), sum_of_pixels(g * (z - mean))], axis=1)
     np.testing.assert_array_equal(sums, wanted.sum(axis=0, dtype=np.float64))
     np.testing.assert_array_equal(engine.through(scale, offset, slope), scale * (g - offset - (z - mean) * slope))
+
+
+@pytest.mark.parametrize("pool", [0, 17])
+def test_windows_whose_places_no_byte_holds_are_refused(pool, rng):
+    z, row = rng.random((1, 34, 34, 1), np.float32), np.ones(1, np.float32)
+    engine = NormEngine(np.dtype(np.float32), pool=17)
+    engine.pool = pool
+    with pytest.raises((ValueError, ZeroDivisionError), match=r"pool must be in|by zero"):
+        engine.forward(z, row, row, row)

@@ -1,9 +1,13 @@
 """The package as a whole: its names, its imports, its metadata."""
 
+import ctypes
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import cnn_ext
 
@@ -57,3 +61,22 @@ def test_without_compiled_modules_one_line_says_what_to_do(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: the compiled modules of cnn_ext are missing") and "pip install" in last
+
+
+# A symbol of each module's C; one of the same name in another library, found first, would be taken in the place of it.
+SYMBOLS = {
+    "_conv": "conv_table",
+    "_im2col": "im2col_row_f32",
+    "_matmul": "matmul_table",
+    "_norm": "norm_table",
+    "_pooling": "maxpool_plane_f32",
+    "_threads": "pool",
+    "_update": "momentum_step_f32",
+    "_warp": "warp_affine_f32",
+}
+
+
+@pytest.mark.parametrize(("name", "symbol"), SYMBOLS.items())
+def test_symbols_of_ours_are_hidden(name, symbol):
+    module = ctypes.CDLL(importlib.import_module(f"cnn_ext.{name}").__file__)
+    assert hasattr(module, f"PyInit_{name}") and not hasattr(module, symbol)

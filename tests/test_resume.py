@@ -131,7 +131,7 @@ def test_kill_9_and_resume_in_one_command(tmp_path):
 
 def test_another_run_is_refused_with_the_differences(tmp_path):
     assert run(*SMALL, "--checkpoint", tmp_path / "run").returncode == 0
-    may_change = "(with allow_changes the run goes on nevertheless)"
+    may_change = "(allow_changes, on the command line --allow-changes, lets it go on where its state fits)"
     for flag, value, message in [
         ("--seed", 3, f"seed: 0, now 3 {may_change}"),
         ("--batch-size", 20, "recipe.batch_size: 50, now 20 (batch_size cannot change on the way)"),

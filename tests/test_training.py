@@ -146,7 +146,7 @@ def test_a_method_that_nothing_calls_is_told(data):
         def on_step(self, run):
             pass
 
-    told = r"callbacks\[1\] \(Elsewhere\): nothing calls on_epoch_end, but on_start, on_step, on_epoch, on_end$"
+    told = r"callbacks\[1\] \(Elsewhere\): on_epoch_end is never called; on_start, on_step, on_epoch, on_end are$"
     with pytest.warns(RuntimeWarning, match=told):
         fit(make_net(), *data, optimizer=SGD(0.1), epochs=1, batch_size=25, callbacks=[Callback(), Elsewhere()])
 

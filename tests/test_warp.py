@@ -160,6 +160,11 @@ def test_blur_of_a_single_pixel_is_the_gaussian(module):
     np.testing.assert_allclose(module.gaussian_blur(x, 2)[0, 0], expected, rtol=1e-14)  # a few roundings
 
 
+def test_blur_of_no_images_takes_no_room():
+    """Scratch for one plane of this size would be 64 TiB."""
+    assert kernels.gaussian_blur(np.empty((0, 1, 2**22, 2**22), np.float32), 1.0).shape == (0, 1, 2**22, 2**22)
+
+
 @MODULES
 def test_blur_keeps_a_constant_inside_and_fades_at_the_border(module):
     blurred = module.gaussian_blur(np.ones((1, 1, 20, 20)), 1)[0, 0]

@@ -54,7 +54,7 @@ def in_words() -> dict[str, list[str]]:
     fast, best = compared["--recipe fast"], compared["--recipe best --epochs 1"]
     rounds = [len(record["seconds"]["cnn_ext"]) for record in (fast, best)]
     readme = [
-        f"At the series' constant rate the recipe `series` ends at {constant}, without momentum as well at {plain} "
+        f"At the series' constant rate the recipe `series` ends at {constant}, and without momentum too at {plain} "
         "(seed 0)",
         f"In PyTorch, the same network, images and steps, `fast` takes {fast['epochs_ratio']:.1f} times as long an "
         f"epoch and {fast['process_ratio']:.1f} times as long a process (medians of {rounds[0]}), and ends at "

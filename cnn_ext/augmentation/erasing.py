@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_int
+from .._resampling import FILL
 from .._types import Array
 from .base import Transform, plain_copy
 
@@ -47,7 +48,7 @@ class RandomErasing(Transform):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        self._check_reals(probability="[0, 1]", fill="(-inf, inf)")
+        self._check_reals(probability="[0, 1]", fill=FILL)
         self._check_ranges(area="(0, 1]", aspect="(0, inf)")
 
     def _apply(self, X: Array, rng: Generator) -> Array:
@@ -93,7 +94,7 @@ class Cutout(Transform):
 
     def __post_init__(self) -> None:
         self._set("size", check_int("size", self.size, 1, 2**22))
-        self._check_reals(probability="[0, 1]", fill="(-inf, inf)")
+        self._check_reals(probability="[0, 1]", fill=FILL)
 
     def _apply(self, X: Array, rng: Generator) -> Array:
         chance, down, right = rng.random((len(X), 3)).T

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_int
+from .._resampling import FILL
 from .._types import Array
 from ..kernels import warp_affine
 from .base import Transform, plain_copy
@@ -42,7 +43,7 @@ class RandomCrop(Transform):
 
     def __post_init__(self) -> None:
         self._set("padding", check_int("padding", self.padding, 0, 2**22))
-        self._check_reals(fill="(-inf, inf)")
+        self._check_reals(fill=FILL)
 
     def _apply(self, X: Array, rng: Generator) -> Array:
         matrix = np.zeros((len(X), 2, 3))

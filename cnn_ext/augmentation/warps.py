@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._resampling import inverse_affine
+from .._resampling import FILL, inverse_affine
 from .._types import Array
 from ..kernels import gaussian_blur, warp_affine, warp_flow
 from .base import Transform
@@ -52,7 +52,7 @@ class RandomAffine(Transform):
 
     def __post_init__(self) -> None:
         self._check_reals(rotation="[0, 180]", translation="[0, inf)", scale="[0, 1)", shear="[0, 90)")
-        self._check_reals(fill="(-inf, inf)")
+        self._check_reals(fill=FILL)
 
     def _apply(self, X: Array, rng: Generator) -> Array:
         # Five draws an image whatever the ranges: a range set to 0 changes nothing else.
@@ -97,7 +97,7 @@ class ElasticDistortion(Transform):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        self._check_reals(alpha="[0, inf)", sigma="(0, 1000]", fill="(-inf, inf)")
+        self._check_reals(alpha="[0, inf)", sigma="(0, 1000]", fill=FILL)
 
     def _apply(self, X: Array, rng: Generator) -> Array:
         field = rng.random((len(X), 2, *X.shape[2:]), X.dtype.newbyteorder("="))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,7 +153,7 @@ def _pictures_of(folder: str, split: str, ignored: list[str]) -> list[_Found]:
         place = os.path.join(folder, label)
         if not label.isprintable():
             raise DataFormatError(f"{place!r}: not a name for a class")
-        if os.path.commonpath([here, os.path.realpath(place)]) == os.path.realpath(place):
+        if Path(here).is_relative_to(os.path.realpath(place)):
             raise DataFormatError(f"{place}: a link to a folder that it lies in")
         n_before = len(found)
         for name, is_one in walk_pictures(place):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._checks import check_choice
 from .._types import Array
-from ..errors import DataFormatError
+from ..errors import DataFormatError, released
 from ..image_form import ImageForm
 from ..images import SUFFIXES, check_channels, check_size, picture_header, pillow, quiet
 from ..preparation import prepare
@@ -128,7 +128,7 @@ def _noting(read: Callable[[str], Any], errors: dict[int, Exception]) -> Callabl
         try:
             return read(path)
         except (DataFormatError, OSError) as error:
-            errors[index] = error
+            errors[index] = released(error)
             return None
 
     return noting

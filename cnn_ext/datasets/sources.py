@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._checks import check_int
-from ..errors import DataFormatError
+from ..errors import DataFormatError, shown
 from ..image_form import ImageForm
 from ._reader import open_data, path_name
 from .cifar10 import CLASSES, is_cifar10, read_cifar10
@@ -105,7 +105,7 @@ def load_data(
         data = read(path, **settings, classes=classes)
     else:
         if list(settings.values()) != [None, None, "middle", "raise"]:
-            raise ValueError(f"{path} holds no pictures: size, channels, preparation and broken are for those")
+            raise ValueError(f"{_named(path)} holds no pictures: size, channels, preparation and broken are for those")
         data = _known(path, kind, classes)
     if num_validation and len(data.validation[1]):
         raise ValueError(f"{path} has validation images of its own")
@@ -122,14 +122,19 @@ def _known(path: PathLike | None, kind: str, classes: Sequence[str] | None) -> I
     """Return MNIST or CIFAR-10, whose classes are known."""
     names = CLASSES if kind == "cifar10" else [str(digit) for digit in range(N_CLASSES)]
     if classes is not None and list(classes) != names:
-        raise DataFormatError(f"{path}: its classes are {', '.join(names)}, not the model's")
+        theirs = ", ".join(shown(name) for name in classes[:10])
+        raise DataFormatError(f"{_named(path)}: its classes are {', '.join(names)}, the model's {theirs}")
     training, test = read_mnist(path) if path is None or kind == "mnist" else read_cifar10(path)
     nothing = training[0][:0], training[1][:0]
     try:
         form = ImageForm.of(training[0].shape[1:])
     except ValueError as error:
-        raise DataFormatError(f"{path}: {error}") from error
+        raise DataFormatError(f"{_named(path)}: {error}") from error
     return ImageData(training, test, nothing, list(names), form)
+
+
+def _named(path: PathLike | None) -> str:
+    return "the package's MNIST" if path is None else str(path)
 
 
 def _bytes_of(part: Part) -> Part:

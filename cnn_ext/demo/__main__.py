@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._data import load_network
 from .._failures import BAD_DATA, USAGE, Number, Parser, exit_code, failing
+from .._version import __version__
 from ..errors import CnnExtError
 from .reading import Reader
 from .server import DemoServer
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--port", type=Number(int, "[0, 65535]"), default=0, metavar="N", help="on 127.0.0.1 (any that is free)"
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    parser.add_argument("--version", action="version", version=f"cnn_ext {__version__}")
     return parser
 
 

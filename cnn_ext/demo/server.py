@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..errors import CnnExtError
 from .reading import BadDrawing, Reader
 
 ADDRESS = "127.0.0.1"
@@ -167,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
                 return _as_json(answers[self.path](self._body()))
             except BadDrawing as error:
                 raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+            except CnnExtError as error:  # scores that are not finite, say
+                raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"the network fails: {error}") from error
         raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _check_sender(self) -> None:

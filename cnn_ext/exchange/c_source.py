@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import above_zero
 from .._files import write_atomically
 from .._types import Shape
 from .._version import __version__
@@ -176,7 +177,7 @@ def _flatten(layer: Any, source: _Source, name: str) -> None:
 
 
 def _batch_norm(layer: Any, source: _Source, name: str) -> None:
-    scale = layer.gamma / np.sqrt(layer.running_var + layer.dtype.type(layer.eps))
+    scale = layer.gamma / np.sqrt(layer.running_var + above_zero(layer.eps, layer.dtype))
     values = {"mean": layer.running_mean, "scale": scale, "beta": layer.beta}
     arrays = [source.array(f"{name}_{key}", value) for key, value in values.items()]
     source.in_place("batch_norm", *arrays, source.pixels(), source.shape[0])

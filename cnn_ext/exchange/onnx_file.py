@@ -219,8 +219,8 @@ def _shape_of(value: Any) -> tuple[int | None, Shape]:
         )
     batch, *sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim] or [None]
     if len(sizes) not in (1, 3) or any(size is None or size < 1 for size in sizes):
-        shown = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
+        axes = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
         raise CheckpointMismatchError(
-            f"the input {value.name!r} has shape ({shown}); (N, C, H, W) or (N, features) is read, with sizes but for N"
+            f"the input {value.name!r} has shape ({axes}); (N, C, H, W) or (N, features) is read, with sizes but for N"
         )
     return batch, tuple(int(size) for size in sizes if size is not None)

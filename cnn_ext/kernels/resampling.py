@@ -102,6 +102,6 @@ def gaussian_blur(x: Array, sigma: float) -> Array:
     weights = gaussian_weights(sigma, x.dtype)
     x = as_contiguous(x)
     out, (height, width), radius = np.empty_like(x), x.shape[2:], len(weights) - 1
-    scratch = np.empty((height + 2 * radius + 1) * width + 2 * radius, x.dtype)
+    scratch = np.empty(min(len(x), 1) * ((height + 2 * radius + 1) * width + 2 * radius), x.dtype)
     _warp.blur(x.reshape(-1), weights, scratch, out.reshape(-1), height, width)
     return out

@@ -205,17 +205,18 @@ class NumberIn:
         layer.__dict__[self.name] = check_real(self.name, value, self.interval)
 
 
+def check_float(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise DTypeError unless an array called `name` has a dtype that layers take."""
+    if not is_float(dtype):
+        hint = f": scale it first, for instance {name}.astype(np.float32) / 255" if dtype.kind in "iu" else ""
+        raise DTypeError(f"{name} must be float32 or float64, got {dtype}{hint}")
+
+
 def as_float_array(name: str, X: Any, dtype: np.dtype[Any] | None = None) -> Array:
     """Return `X` as a float array in native byte order: of `dtype`, or for None of its own precision.
 
     Integers are refused rather than converted: pixels in 0..255 would train badly without a word.
     """
     array = as_array(name, X)
-    if array.dtype.kind in "iu":
-        raise DTypeError(
-            f"{name} must be float32 or float64, got {array.dtype}: "
-            f"scale it first, for instance {name}.astype(np.float32) / 255"
-        )
-    if not is_float(array.dtype):
-        raise DTypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    check_float(name, array.dtype)
     return array.astype(dtype or array.dtype.newbyteorder("="), copy=False)
