@@ -30,12 +30,12 @@ def im2col(x: Array, h_filter: int, w_filter: int, padding: int, stride: int) ->
     """Unfold every window of a batch into one column of a matrix; see `cnn_ext.kernels.im2col`."""
     x = check_array("x", x, 4)
     w = check_windows(x.shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
-    padded = np.pad(_native(x), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    columns = np.empty((w.n_channels, h_filter, w_filter, w.h_out, w.w_out, w.n_images), padded.dtype)
-    for i in range(h_filter):
-        for j in range(w_filter):
+    padded = np.pad(_native(x), ((0, 0), (0, 0), (w.padding, w.padding), (w.padding, w.padding)))
+    columns = np.empty((w.n_channels, w.h_window, w.w_window, w.h_out, w.w_out, w.n_images), padded.dtype)
+    for i in range(w.h_window):
+        for j in range(w.w_window):
             # The pixel at (i, j) of every window at once: (N, C, H_out, W_out).
-            pixels = padded[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
+            pixels = padded[:, :, i : i + w.stride * w.h_out : w.stride, j : j + w.stride * w.w_out : w.stride]
             columns[:, i, j] = pixels.transpose(1, 2, 3, 0)
     return columns.reshape(w.columns_shape)
 
@@ -47,13 +47,13 @@ def col2im(
     cols = check_array("cols", cols, 2)
     w = check_windows(x_shape, {"h_filter": h_filter, "w_filter": w_filter}, padding, stride)
     check_columns(cols.shape, w)
-    columns = _native(cols).reshape(w.n_channels, h_filter, w_filter, w.h_out, w.w_out, w.n_images)
-    padded = np.zeros((w.n_images, w.n_channels, w.height + 2 * padding, w.width + 2 * padding), columns.dtype)
-    for i in range(h_filter):
-        for j in range(w_filter):
-            pixels = padded[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
+    columns = _native(cols).reshape(w.n_channels, w.h_window, w.w_window, w.h_out, w.w_out, w.n_images)
+    padded = np.zeros((w.n_images, w.n_channels, w.height + 2 * w.padding, w.width + 2 * w.padding), columns.dtype)
+    for i in range(w.h_window):
+        for j in range(w.w_window):
+            pixels = padded[:, :, i : i + w.stride * w.h_out : w.stride, j : j + w.stride * w.w_out : w.stride]
             pixels += columns[:, i, j].transpose(3, 0, 1, 2)
-    return np.ascontiguousarray(padded[:, :, padding : padding + w.height, padding : padding + w.width])
+    return np.ascontiguousarray(padded[:, :, w.padding : w.padding + w.height, w.padding : w.padding + w.width])
 
 
 def conv2d_forward(x: Array, w: Array, b: Array, padding: int, stride: int) -> Array:
@@ -103,7 +103,7 @@ def winograd_conv2d_forward(x: Array, w: Array, b: Array, padding: int) -> Array
     check_biases(b, w)
     x, w = _native(x), _native(w)
     A, B, G = (m.astype(w.dtype) for m in winograd_matrices(TILE_RESULTS, windows.h_window))
-    values = B.T @ _tiles(x, padding, len(B), windows) @ B  # (N, C, tiles down, tiles across, side, side)
+    values = B.T @ _tiles(x, windows.padding, len(B), windows) @ B  # (N, C, tiles down, tiles across, side, side)
     results = A.T @ np.einsum("nctuij,kcij->nktuij", values, G @ w @ G.T) @ A
     n, k, down, across = results.shape[:4]
     out = results.transpose(0, 1, 2, 4, 3, 5).reshape(n, k, down * TILE_RESULTS, across * TILE_RESULTS)
@@ -116,10 +116,10 @@ def winograd_conv2d_backward(dout: Array, x: Array, w: Array, padding: int) -> t
     check_convolved_gradient(dout, w, windows)
     dout, x, side = _native(dout), _native(x), windows.h_window
     turned = np.ascontiguousarray(_native(w).transpose(1, 0, 2, 3)[..., ::-1, ::-1])
-    dx = winograd_conv2d_forward(dout, turned, np.zeros(w.shape[1], dout.dtype), side - 1 - padding)
+    dx = winograd_conv2d_forward(dout, turned, np.zeros(w.shape[1], dout.dtype), side - 1 - windows.padding)
     # Each tile of pixels is correlated with its gradients, which gives side x side sums: a share of dw.
     A, B, G = (m.astype(dout.dtype) for m in winograd_matrices(side, TILE_RESULTS))
-    values = B.T @ _tiles(x, padding, len(B), windows) @ B
+    values = B.T @ _tiles(x, windows.padding, len(B), windows) @ B
     gradients = G @ _tiles(dout, 0, TILE_RESULTS, windows) @ G.T
     dw = A.T @ np.einsum("nctuij,nktuij->kcij", values, gradients) @ A
     return dx, dw, dout.sum(axis=(0, 2, 3))
@@ -140,14 +140,14 @@ def maxpool_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
     x = check_array("x", x, 4)
     w = check_windows(x.shape, {"size": size}, 0, stride)
     x = _native(x)
-    out = np.ascontiguousarray(x[:, :, : stride * w.h_out : stride, : stride * w.w_out : stride])
+    out = np.ascontiguousarray(x[:, :, : w.stride * w.h_out : w.stride, : w.stride * w.w_out : w.stride])
     argmax = np.zeros(out.shape, np.intp)
-    for i in range(size):
-        for j in range(size):
-            pixels = x[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
+    for i in range(w.h_window):
+        for j in range(w.w_window):
+            pixels = x[:, :, i : i + w.stride * w.h_out : w.stride, j : j + w.stride * w.w_out : w.stride]
             wins = ~(pixels <= out) & ~np.isnan(out)  # larger, or the first NaN
             out[wins] = pixels[wins]
-            argmax[wins] = i * size + j
+            argmax[wins] = i * w.w_window + j
     return out, argmax
 
 
@@ -159,7 +159,7 @@ def maxpool_backward(dout: Array, argmax: Array, x_shape: tuple[int, int, int, i
     dx = np.zeros(w.x_shape, dout.dtype.newbyteorder("="))
     n, c, oy, ox = np.indices(w.out_shape)
     # add.at, since overlapping windows may name one pixel twice.
-    np.add.at(dx, (n, c, oy * stride + argmax // size, ox * stride + argmax % size), dout)
+    np.add.at(dx, (n, c, oy * w.stride + argmax // w.w_window, ox * w.stride + argmax % w.w_window), dout)
     return dx
 
 
@@ -170,7 +170,7 @@ def avgpool_forward(x: Array, size: int | tuple[int, int], stride: int) -> Array
     out = np.zeros(w.out_shape, x.dtype.newbyteorder("="))
     for i in range(w.h_window):
         for j in range(w.w_window):
-            out += x[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride]
+            out += x[:, :, i : i + w.stride * w.h_out : w.stride, j : j + w.stride * w.w_out : w.stride]
     return out / out.dtype.type(w.h_window * w.w_window)
 
 
@@ -185,7 +185,7 @@ def avgpool_backward(
     share = dout / dx.dtype.type(w.h_window * w.w_window)
     for i in range(w.h_window):
         for j in range(w.w_window):
-            dx[:, :, i : i + stride * w.h_out : stride, j : j + stride * w.w_out : stride] += share
+            dx[:, :, i : i + w.stride * w.h_out : w.stride, j : j + w.stride * w.w_out : w.stride] += share
     return dx
 
 

@@ -30,7 +30,7 @@ from cnn_ext import (
 )
 from cnn_ext.augmentation import RandomAffine
 from cnn_ext.layers.base import arrays_of
-from cnn_ext.progress import JsonLog
+from cnn_ext.logs import JsonLog
 from cnn_ext.schedules import cosine
 
 N_IMAGES, N_VALIDATION, BATCH, EPOCHS = 55, 1000, 10, 4
