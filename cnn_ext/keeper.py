@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIXED = ("batch_size", "n_images", "network")
 """Settings without which the arrays and the place in the epoch mean nothing: these cannot be changed on the way."""
-NEW = ("validation", "early_stopping", "drawn_from")
+NEW = ("validation", "early_stopping", "rng_at_start")
 """Settings that an earlier version did not keep: they are not compared with its checkpoints."""
 OLD = ("rng",)
 """Settings that only earlier versions kept: taken after what layers draw from it, it told of a second run in a session

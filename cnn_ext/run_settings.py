@@ -30,9 +30,9 @@ def describe_run(
     augment: Transform | None,
     max_norm: float | None,
     decay: float | None,
-    drawn_from: str | None,
+    rng_at_start: str | None,
 ) -> dict[str, Any]:
-    """Return what a run's result follows from; data by their SHA-256 sums, and so is what is `drawn_from`."""
+    """Return what a run's result follows from; data by their SHA-256 sums, and so is the state of `rng`."""
     last = run.epochs * run.steps_per_epoch - 1
     network = architecture_of(run.net.layers, run.net.loss_func, run.net.l2)
     return {
@@ -50,7 +50,7 @@ def describe_run(
         "augment": None if augment is None else _config_of(augment),
         "max_norm": max_norm,
         "average": decay,
-        "drawn_from": drawn_from,
+        "rng_at_start": rng_at_start,
     }
 
 

@@ -157,7 +157,7 @@ def fit(
         raise ShapeError("X holds no images to train on")
     check_data(net, X, y, sample_weight, augmented=augment is not None)
     _check_last_batch(net, len(X), batch_size)
-    drawn_from = sum_of_state(rng)
+    rng_at_start = sum_of_state(rng)
     for layer in net.layers:
         if isinstance(layer, Dropout):
             layer.seed_from(generator)
@@ -178,7 +178,7 @@ def fit(
         if checkpoint is not None or parallel is not None:
             chunk_size = None if parallel is None else parallel.chunk_size
             described = describe_run(
-                run, X, y, sample_weight, validation, schedule, augment, max_norm, average, drawn_from
+                run, X, y, sample_weight, validation, schedule, augment, max_norm, average, rng_at_start
             )
             keeper.find({**described, "chunk_size": chunk_size})
         for callback in callbacks:

@@ -1,6 +1,7 @@
 """The demo: drawings brought to MNIST's form, what the page is told, and what the server refuses."""
 
 import base64
+import copy
 import json
 import os
 import re
@@ -221,6 +222,18 @@ def test_drawings_are_explained(server, net, images):
         values = np.frombuffer(base64.b64decode(maps["data"]), np.uint8)
         assert values.size == np.prod(maps["shape"]) and np.abs(values - 128.0).max() == 127
     assert answer["why"]["shape"] == [1, 28, 28]
+
+
+def test_scores_that_are_not_finite_are_an_answer_too(net, images, capfd):
+    huge = copy.deepcopy(net)
+    reader = Reader(huge, "huge")
+    huge.layers[-1].W[...] = 3e38
+    with serving(reader) as server:
+        for path in ("/api/read", "/api/explain"):
+            body = {"image": np.rint(images[0][0, 0] * 255).astype(int).tolist()}
+            status, _, answer = post(server, body, path=path)
+            assert status == 500 and b"the network fails: image 0 has no most probable class" in answer
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_samples_and_about(server, images):

@@ -1,6 +1,7 @@
 """Ensembles and views: means of probabilities by hand, and views of images against exact results."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -182,6 +183,12 @@ def test_shifted_views(X):
     np.testing.assert_array_equal(views[0](X), X)
 
 
+def test_any_kind_of_number_will_do_for_a_view(X):
+    half = View(rotation=Fraction(1, 2), down=np.float32(1), flip=np.True_)
+    assert half == View(rotation=0.5, down=1.0, flip=True) and type(half.rotation) is float
+    np.testing.assert_array_equal(half(X), View(rotation=0.5, down=1.0, flip=True)(X))
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -191,6 +198,7 @@ def test_shifted_views(X):
         ({"right": math.nan}, ValueError, "right must be in"),
         ({"scale": 0}, ValueError, r"scale must be in \(0, inf\), got 0"),
         ({"fill": None}, DTypeError, "fill must be a number, got NoneType"),
+        ({"fill": 1e39}, ValueError, r"fill must be in \(-3.4e38, 3.4e38\), got 1e\+39"),
         ({"flip": 1}, DTypeError, "flip must be a bool, got int"),
     ],
 )

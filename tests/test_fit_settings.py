@@ -74,12 +74,12 @@ def test_the_step_whose_loss_is_not_finite_is_told(data):
     [
         (lambda scores, y: 0.5, DTypeError, r"\(mean loss, gradient of the scores\), got float"),
         (lambda scores, y: (1.0, scores, y), DTypeError, ".*, got tuple of length 3"),
-        (
-            lambda scores, y: (scores.sum(axis=1), scores),
-            ShapeError,
-            r"a mean loss, one number, got an array of shape \(10,\)",
-        ),
-        (lambda scores, y: (1.0, None), ShapeError, r"a gradient of the scores' shape \(10, 3\), got \(\)"),
+        (lambda scores, y: (None, scores), DTypeError, "a real number as its mean loss, got None"),
+        (lambda scores, y: ("0.5", scores), DTypeError, "a real number as its mean loss, got '0.5'"),
+        (lambda scores, y: (1 + 2j, scores), DTypeError, "a real number as its mean loss"),
+        (lambda scores, y: (scores.sum(axis=1), scores), ShapeError, r"one number .* got an array of shape \(10,\)"),
+        (lambda scores, y: (1.0, None), DTypeError, "a gradient of float32 or float64, got object"),
+        (lambda scores, y: (1.0, np.zeros((10, 3), int)), DTypeError, "a gradient of float32 or float64, got int64"),
         (lambda scores, y: (1.0, scores[0]), ShapeError, r"a gradient of the scores' shape \(10, 3\), got \(3,\)"),
     ],
 )
@@ -89,9 +89,12 @@ def test_a_loss_of_ones_own_that_gives_something_else_is_named(data, wrong, erro
     before = bits(net)
     with pytest.raises(error, match=f"loss_func must return {message}"):
         fit(net, *data, optimizer=SGD(0.1), epochs=1, batch_size=10)
-    with pytest.raises(error, match="loss_func must return"):
-        net.evaluate(*data)
     assert bits(net) == before
+    if "gradient of" in message and "mean loss" not in message:
+        net.evaluate(*data)  # which takes none
+        return
+    with pytest.raises(error, match=f"loss_func must return {message.replace('10', '50')}"):
+        net.evaluate(*data)
 
 
 def bits(net):
@@ -218,6 +221,56 @@ def test_a_nan_among_augmented_pixels_is_named(images, no_thread_stays):
     with pytest.raises(NonFiniteError, match=r"step \d: out has a non-finite score at row \d"):
         trained((X, y), net, augment=RandomAffine(5), epochs=1)
     assert all(np.isfinite(p).all() for p in net.named_params().values())
+
+
+def test_images_that_only_the_augmentation_makes_fit(rng, no_thread_stays):
+    X, y = rng.integers(0, 256, (24, 1, 12, 12), np.uint8), np.arange(24) % 3
+
+    def crop_and_scale(X, rng):
+        return X[:, :, 2:10, 2:10].astype(np.float32) / 255
+
+    net, other = conv_net(), conv_net()
+    trained((X, y), net, augment=crop_and_scale)
+    trained((crop_and_scale(X, None), y), other, augment=lambda X, rng: X)
+    assert bits(net) == bits(other)
+
+
+def test_labels_of_a_loss_of_ones_own_are_one_an_image(data):
+    net, before = make_net(), bits(make_net())
+    net.loss_func = lambda scores, y: (float(np.square(scores - y).mean()), scores - y)
+    with pytest.raises(ShapeError, match=r"y must have shape \(50,\), got \(50, 3\)"):
+        fit(net, data[0], np.eye(3, dtype=np.float32)[data[1]], optimizer=SGD(0.1), epochs=1, batch_size=3)
+    assert bits(net) == before
+
+
+def test_the_loss_is_a_float_whatever_number_it_comes_as(data, tmp_path):
+    def loss_func(scores, y):
+        return np.float32(0.5), np.zeros_like(scores)
+
+    net = make_net()
+    net.loss_func = loss_func
+    settings = {"optimizer": SGD(0.1), "epochs": 1, "batch_size": 10, "validation": data, "checkpoint": tmp_path}
+    history = fit(net, *data, **settings)
+    assert type(net.evaluate(*data)[0]) is type(history[0]["validation_loss"]) is float
+    net.loss_func = lambda scores, y: (0.5, None)  # to evaluate takes no gradient
+    assert net.evaluate(*data)[0] == 0.5
+
+
+def test_clipping_writes_to_no_array_that_a_layer_keeps(data):
+    class Scale:
+        def __init__(self):
+            self.params, self.gradient = [np.ones(4, np.float32)], np.ones(4, np.float32)
+
+        def forward(self, X):
+            return self.params[0] * X
+
+        def backward(self, dout):
+            return self.params[0] * dout, [self.gradient]
+
+    scale = Scale()
+    net = NeuralNet([scale, FullyConnected(4, 3, rng=0)], l2=0)
+    fit(net, *data, optimizer=SGD(0.1), epochs=1, batch_size=10, max_norm=0.1)
+    np.testing.assert_array_equal(scale.gradient, 1)
 
 
 def test_images_that_a_transform_does_not_take(data, no_thread_stays):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from cnn_ext import DataFormatError, NeuralNet, load_data, train_mnist
+from cnn_ext import DataFormatError, Flatten, FullyConnected, NeuralNet, load_data, train_mnist
 from cnn_ext.datasets import load_image_folder
 
 Image = pytest.importorskip("PIL.Image")
@@ -271,6 +271,7 @@ def test_validation_pictures_of_their_own_are_watched(stopping, tmp_path, capsys
         (["--data", "photos", "--train-size", "16"], 2, "--train-size asks for 16 images, only 15 are there"),
         (["--data", "photos", "--evaluate", "mnist-best", "--grey"], 2, "--image-size and --grey are for training"),
         (["--data", "photos", "--evaluate", "mnist-best"], 65, "class 'ant' is none of the model's: 0, 1, 2"),
+        (["--evaluate", "ants"], 65, "without --data: the package's MNIST: its classes are 0, 1, 2"),
         (["--data", "photos/ant"], 65, "photos/ant: pictures, but no folders of them"),
         (["--data", "broken"], 65, "--data: 1 of 4 pictures cannot be read: broken"),
         (["--data", "empty"], 66, "neither a folder of pictures for each class nor train-images-idx3-ubyte.gz"),
@@ -284,6 +285,7 @@ def test_failures_are_one_line_and_a_code(arguments, code, message, folder, tmp_
         save(tmp_path / "broken" / f"{name}.png")
     (tmp_path / "broken" / "a" / "1.png").write_bytes(b"?")
     (tmp_path / "empty").mkdir()
+    NeuralNet([Flatten(), FullyConnected(784, 2)]).save(tmp_path / "ants", notes={"classes": ["ant", "bee"]})
     found = train_mnist.main([*arguments, "--quiet"])
     error = capsys.readouterr().err
     assert (found, error.count("\n")) == (code, 1)

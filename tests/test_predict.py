@@ -177,6 +177,20 @@ def network(tmp_path, shape=(3, 4, 6), **notes):
 IMAGES = {"size": [4, 6], "channels": 3, "preparation": "middle"}
 
 
+def test_scores_that_are_not_finite_do_not_keep_the_other_pictures_back(tmp_path, capsys):
+    path = network(tmp_path, classes=["blue", "red"], images=IMAGES)
+    net = NeuralNet.load(path)
+    net.layers[1].W[-1] = 3e38  # of the last pixel: its blue, with the next weight, is beyond float32
+    net.layers[1].W[-2] = 3e38
+    net.save(path)
+    for name, colour in [("dark", (0, 0, 0)), ("light", (255, 255, 255))]:
+        Image.new("RGB", (6, 4), colour).save(tmp_path / f"{name}.png")
+    assert predict.main(["--model", path, *(str(tmp_path / f"{name}.png") for name in ("light", "dark"))]) == 65
+    out, error = capsys.readouterr()
+    assert out.count("\n") == 1 and out.startswith(str(tmp_path / "dark.png"))
+    assert error == f"predict: --model: the network's scores for {tmp_path / 'light.png'} are not finite\n"
+
+
 def test_classes_and_preparation_of_one_s_own(tmp_path, capsys):
     model = network(tmp_path, classes=["blue sky", "red\x1b[2J"], images=IMAGES)
     Image.new("RGB", (60, 60), "red").save(tmp_path / "r.png")

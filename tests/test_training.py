@@ -293,17 +293,31 @@ def test_the_csv_log_has_a_line_an_epoch(data, tmp_path):
     settings = {"optimizer": SGD(0.1), "epochs": 2, "batch_size": 10, "rng": 0}
     history = fit(make_net(), *data, validation=data, validate_last_only=True, callbacks=[log], **settings)
     names, first, second = path.read_text().splitlines()
-    assert names == "epoch,loss,running_accuracy,train_accuracy,held-out_accuracy,seconds,images_per_second"
-    for line, record, tested in [(first, history[0], ""), (second, history[1], history[-1]["validation_accuracy"])]:
+    assert names == (
+        "epoch,loss,running_accuracy,train_accuracy,held-out_loss,held-out_accuracy,seconds,images_per_second"
+    )
+    for line, record in zip((first, second), history, strict=True):
         values = line.split(",")
-        assert values[:5] == [
+        assert values[:6] == [
             str(record["epoch"]),
             repr(record["loss"]),
             repr(record["running_accuracy"]),
             "",
-            str(tested),
+            str(record.get("validation_loss", "")),
+            str(record.get("validation_accuracy", "")),
         ]
-        assert float(values[5]) == record["seconds"]
+        assert float(values[6]) == record["seconds"]
+    assert "validation_loss" not in history[0] and "validation_loss" in history[1]
+
+
+def test_numbers_of_numpys_are_written_like_others(data, tmp_path):
+    class Share(Callback):
+        def on_epoch(self, run):
+            run.record["train_accuracy"] = np.float64(0.5)
+
+    log = cnn_ext.CsvLog(tmp_path / "run.csv")
+    fit(make_net(), *data, optimizer=SGD(0.1), epochs=1, batch_size=10, callbacks=[Share(), log])
+    assert (tmp_path / "run.csv").read_text().splitlines()[1].split(",")[3] == "0.5"
 
 
 @pytest.mark.parametrize(("factor", "told"), [(255, True), (1, False)])
