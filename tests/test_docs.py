@@ -113,12 +113,12 @@ class Page:
         try:
             with contextlib.chdir(self.folder):
                 run(block, self.names)
-        except (ImportError, NameError, OSError, ValueError) as error:
+        except ImportError as error:
             found = {name for name in (missing_module(error), missing_module(error.__cause__)) if name in OPTIONAL}
-            if found or not self.missing:
-                self.missing |= found
-                return f"{', '.join(found)} not installed" if found else error
-            return f"a block before it needs {', '.join(sorted(self.missing))}"
+            self.missing |= found
+            return f"{', '.join(found)} not installed" if found else error
+        except (NameError, FileNotFoundError) as error:  # what a block that was left out would have made
+            return f"a block before it needs {', '.join(sorted(self.missing))}" if self.missing else error
         except Exception as error:
             return error
         return None
