@@ -48,7 +48,9 @@ class BuildExt(build_ext):
         self.parallel = self.parallel or True  # as many modules at once as there are CPUs
 
     def build_extensions(self):
-        unix = self.compiler.compiler_type in ("unix", "mingw32", "cygwin")
+        if self.compiler.compiler_type in ("mingw32", "cygwin"):
+            sys.exit("GCC keeps no wide vectors aligned on Windows' stack (its bug 54412): build with clang-cl")
+        unix = self.compiler.compiler_type == "unix"
         if not unix:
             if not self.compiler.initialized:
                 self.compiler.initialize()

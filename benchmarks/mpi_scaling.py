@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _timing
+from benchmarks import _timing, tables
 from cnn_ext.distributed import chunk_bounds, nodes_inside
 from cnn_ext.threads import usable_cpus
 
@@ -169,7 +169,7 @@ def main() -> None:
                 },
             }
         )
-    print_table(rows, cpus)
+    print(table_of(rows, cpus))
     if args.plot is not None:
         draw(rows, args.plot)
         print(f"\n![Modelled speed-up by machines]({args.plot.name})")
@@ -221,8 +221,13 @@ def n_chunks_of(batch: int) -> int:
     return len(chunk_bounds(batch, CHUNK)) - 1
 
 
-def print_table(rows: list[dict[str, Any]], cpus: int) -> None:
-    """Print the figures as the table of docs/distributed.md."""
+def scaling_table() -> str:
+    """Return the table of docs/distributed.md from the log."""
+    record = tables.records("mpi_scaling")[-1]
+    return table_of(record["rows"], record["cpus"])
+
+
+def table_of(rows: list[dict[str, Any]], cpus: int) -> str:
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "a step of": lambda row: f"{MODELS[row['model']]}, batch {row['batch']}",
         f"plain, {cpus} threads": lambda row: ms(row["seconds"]["plain"]),
@@ -234,10 +239,7 @@ def print_table(rows: list[dict[str, Any]], cpus: int) -> None:
     }
     for name in NETWORKS:
         columns[name] = lambda row, name=name: paying(row["speed_ups"][name])  # type: ignore[misc]
-    print(f"| {' | '.join(columns)} |")
-    print(f"|{'---|' * len(columns)}")
-    for row in rows:
-        print(f"| {' | '.join(cell(row) for cell in columns.values())} |")
+    return tables.table(tuple(columns), [tuple(cell(row) for cell in columns.values()) for row in rows])
 
 
 def ms(seconds: float) -> str:

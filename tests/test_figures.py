@@ -15,6 +15,7 @@ TABLES = [
     ("docs/performance.md", "tables", "panel"),
     ("README.md", "accuracy.table", "accuracy_table"),
     ("docs/recipes.md", "accuracy.ablation", "ablation_table"),
+    ("docs/distributed.md", "mpi_scaling", "scaling_table"),
 ]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").exists(), reason="the benchmarks are not here")
