@@ -23,7 +23,7 @@ class Foreign:
     def forward(self, X: Array, training: bool) -> Array:
         """Return the layer's output, an array with a row an image, in the precision of `X`."""
         self._before = X.shape, X.dtype
-        X = X.copy()  # it may be changed in place: the layer before still needs its own, the caller his images
+        X = X.copy()  # the layer may change it in place: the one before still needs it, and so does the caller
         out = self.layer.forward(X, training=training) if _takes_training(self.layer) else self.layer.forward(X)
         if not isinstance(out, np.ndarray):
             raise DTypeError(f"{self._name}: forward must return an array, got {type(out).__name__}")
