@@ -3,8 +3,8 @@
     python -m benchmarks.install_size [--json FILE]
 
 Bytes of all files below site-packages after `pip install`, without pip and its like: the package with all that it
-brings, compiled Python included. Other sides are as pip gets them, PyTorch and TensorFlow in their builds for the CPU: pip
-must be set up with the index in which PyTorch keeps its own.
+brings, compiled Python included. Other sides are as pip gets them, PyTorch and TensorFlow in their builds for the CPU:
+pip must be set up with the index in which PyTorch keeps its own.
 """
 
 from __future__ import annotations
