@@ -35,7 +35,7 @@ cdef enum:
 cdef struct Job:
     char *target
     const char *source
-    char *velocity  # Adam's first moment
+    char *moment  # velocity, or Adam's first moment
     char *second
     double lr, factor
     adam_numbers adam
@@ -113,21 +113,6 @@ cdef void add_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
         add_scaled_f32(<float *> job.target + begin, <const float *> job.source + begin, <float> job.factor, n)
 
 
-cdef void momentum_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
-    cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
-    if job.wide:
-        momentum_step_f64(
-            <double *> job.target + begin, <const double *> job.source + begin, <double *> job.velocity + begin,
-            job.lr, job.factor, job.nesterov, n,
-        )
-    else:
-        momentum_step_f32(
-            <float *> job.target + begin, <const float *> job.source + begin, <float *> job.velocity + begin,
-            <float> job.lr, <float> job.factor, job.nesterov, n,
-        )
-
-
 def add_scaled(real[::1] target, const real[::1] source, double factor):
     """target += factor * source, in the precision of the arrays."""
     cdef Job job
@@ -141,19 +126,6 @@ def add_scaled(real[::1] target, const real[::1] source, double factor):
         change(add_chunk, &job)
 
 
-def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, double lr, double momentum, bint nesterov):
-    """velocity = momentum * velocity + grad; param -= lr * (grad + momentum * velocity), or lr * velocity."""
-    cdef Job job
-    if param.shape[0] != grad.shape[0] or param.shape[0] != velocity.shape[0]:
-        raise ValueError("the sizes of the buffers do not fit")
-    if param.shape[0] == 0:
-        return
-    job.target, job.source, job.velocity = <char *> &param[0], <const char *> &grad[0], <char *> &velocity[0]
-    job.lr, job.factor, job.nesterov, job.wide, job.n = lr, momentum, nesterov, sizeof(real) == 8, param.shape[0]
-    with nogil:
-        change(momentum_chunk, &job)
-
-
 cdef void lerp_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
     cdef Job *job = <Job *> context
     cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
@@ -161,21 +133,6 @@ cdef void lerp_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
         lerp_f64(<double *> job.target + begin, <const double *> job.source + begin, job.factor, n)
     else:
         lerp_f32(<float *> job.target + begin, <const float *> job.source + begin, <float> job.factor, n)
-
-
-cdef void adam_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
-    cdef Job *job = <Job *> context
-    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
-    if job.wide:
-        adam_step_f64(
-            <double *> job.target + begin, <const double *> job.source + begin, <double *> job.velocity + begin,
-            <double *> job.second + begin, &job.adam, n,
-        )
-    else:
-        adam_step_f32(
-            <float *> job.target + begin, <const float *> job.source + begin, <float *> job.velocity + begin,
-            <float *> job.second + begin, &job.adam, n,
-        )
 
 
 def lerp(real[::1] target, const real[::1] source, double weight):
@@ -191,6 +148,49 @@ def lerp(real[::1] target, const real[::1] source, double weight):
         change(lerp_chunk, &job)
 
 
+cdef void momentum_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
+    if job.wide:
+        momentum_step_f64(
+            <double *> job.target + begin, <const double *> job.source + begin, <double *> job.moment + begin,
+            job.lr, job.factor, job.nesterov, n,
+        )
+    else:
+        momentum_step_f32(
+            <float *> job.target + begin, <const float *> job.source + begin, <float *> job.moment + begin,
+            <float> job.lr, <float> job.factor, job.nesterov, n,
+        )
+
+
+def momentum_step(real[::1] param, const real[::1] grad, real[::1] velocity, double lr, double momentum, bint nesterov):
+    """velocity = momentum * velocity + grad; param -= lr * (grad + momentum * velocity), or lr * velocity."""
+    cdef Job job
+    if param.shape[0] != grad.shape[0] or param.shape[0] != velocity.shape[0]:
+        raise ValueError("the sizes of the buffers do not fit")
+    if param.shape[0] == 0:
+        return
+    job.target, job.source, job.moment = <char *> &param[0], <const char *> &grad[0], <char *> &velocity[0]
+    job.lr, job.factor, job.nesterov, job.wide, job.n = lr, momentum, nesterov, sizeof(real) == 8, param.shape[0]
+    with nogil:
+        change(momentum_chunk, &job)
+
+
+cdef void adam_chunk(void *context, Py_ssize_t chunk) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t begin = chunk * job.n_per_chunk, n = min(job.n_per_chunk, job.n - begin)
+    if job.wide:
+        adam_step_f64(
+            <double *> job.target + begin, <const double *> job.source + begin, <double *> job.moment + begin,
+            <double *> job.second + begin, &job.adam, n,
+        )
+    else:
+        adam_step_f32(
+            <float *> job.target + begin, <const float *> job.source + begin, <float *> job.moment + begin,
+            <float *> job.second + begin, &job.adam, n,
+        )
+
+
 def adam_step(
     real[::1] param, const real[::1] grad, real[::1] first, real[::1] second,
     double beta1, double beta2, double rate, double root, double eps, double decay,
@@ -202,7 +202,7 @@ def adam_step(
     if param.shape[0] == 0:
         return
     job.target, job.source = <char *> &param[0], <const char *> &grad[0]
-    job.velocity, job.second = <char *> &first[0], <char *> &second[0]
+    job.moment, job.second = <char *> &first[0], <char *> &second[0]
     job.adam.beta1, job.adam.beta2, job.adam.rate = beta1, beta2, rate
     job.adam.root, job.adam.eps, job.adam.decay = root, eps, decay
     job.wide, job.n = sizeof(real) == 8, param.shape[0]
