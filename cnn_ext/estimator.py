@@ -262,7 +262,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""
-        return self.classes_[check_have_best(self._scores(X)).argmax(axis=1)]
+        best = check_have_best(self._scores(X)).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, shape (N, classes), in the order of `classes_`."""

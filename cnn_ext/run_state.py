@@ -229,7 +229,7 @@ def _split(callbacks: Sequence[Callback]) -> tuple[Values, dict[str, Array]]:
 def _copy_of(value: Any, name: str) -> Any:
     """Return a copy of what JSON can hold: what is captured before an evaluation is written after it."""
     try:
-        return json.loads(json.dumps(_plain(value), allow_nan=False))
+        return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise type(error)(f"the state {name} must be what JSON can hold, or a list of arrays: {error}") from error
 

@@ -8,7 +8,8 @@ thread writes to an array during a call, the result is of some mixture of old an
 Layers, networks, optimizers and averages keep arrays from one call to the next: each belongs to one thread at a time.
 Two threads with a network each compute what they would one after the other. Calls of one network that overlap raise
 RuntimeError in the thread that comes second, as do those of one `Conv`, and where a signal's handler calls in the midst
-of its own thread's; of another layer or an optimizer used alone the results are undefined. None of it crashes. `copy.deepcopy(net)` makes a network for another thread.
+of its own thread's; of another layer or an optimizer used alone the results are undefined. None of it crashes.
+`copy.deepcopy(net)` makes a network for another thread.
 
 Processes: forked, spawned or from a fork server, also after the pool was used and while other threads compute: the
 child starts a pool of its own. A network that another thread was using at the moment of a fork stays in use there.

@@ -37,14 +37,15 @@ def test_a_run_its_log_and_its_weights(tmp_path):
     assert settings["run"]["command"] == "python -m cnn_ext.train_mnist --epochs 2 --train-size 300 --test-size 100"
     assert settings["run"]["machine"]["cnn_ext"] == cnn_ext.__version__
     assert settings["run"]["machine"]["threads"] == 2
-    names = ["epoch", "loss", "running_accuracy", "train_accuracy", "test_accuracy", "seconds", "images_per_second"]
+    names = ["epoch", "loss", "running_accuracy", "train_accuracy", "test_loss", "test_accuracy"]
+    names += ["seconds", "images_per_second"]
     assert [list(epoch) for epoch in epochs] == [names, names]
     assert f"test accuracy {epochs[1]['test_accuracy']:.2%}" in last
     net = NeuralNet.load(weights)
     assert net.notes["recipe"] == settings["run"]["recipe"]
     assert net.notes["test_accuracy"] == epochs[1]["test_accuracy"]
     (_, _), (X, y) = cnn_ext.load_mnist(None, 0, 100)
-    assert net.evaluate(X, y)[1] == epochs[1]["test_accuracy"]
+    assert net.evaluate(X, y) == (epochs[1]["test_loss"], epochs[1]["test_accuracy"])
 
 
 def test_the_seed_decides_everything_and_quiet_is_quiet(tmp_path):

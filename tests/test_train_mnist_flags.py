@@ -129,7 +129,8 @@ def test_a_recipe_with_every_kind_of_setting_runs_and_is_kept(tmp_path):
     net = NeuralNet.load(output)
     assert net.notes["recipe"] == run["recipe"] and net.notes["seed"] == 5
     assert run["recipe"]["augment"] == [RandomErasing(area=(0.1, 0.2)).config()]
-    assert list(epochs[0]) == ["epoch", "loss", "running_accuracy", "test_accuracy", "seconds", "images_per_second"]
+    names = ["epoch", "loss", "running_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second"]
+    assert list(epochs[0]) == names
     _, test = cnn_ext.load_mnist(None, 0, 100)
     assert net.notes["test_accuracy"] == epochs[0]["test_accuracy"] == net.evaluate(*test)[1]
 

@@ -123,7 +123,7 @@ def _known(path: PathLike | None, kind: str, classes: Sequence[str] | None) -> I
     names = CLASSES if kind == "cifar10" else [str(digit) for digit in range(N_CLASSES)]
     if classes is not None and list(classes) != names:
         theirs = ", ".join(shown(name) for name in classes[:10])
-        raise DataFormatError(f"{_named(path)}: its classes are {', '.join(names)}, the model's {theirs}")
+        raise DataFormatError(f"{_named(path)}: its classes are {', '.join(names)}, not the model's: {theirs}")
     training, test = read_mnist(path) if path is None or kind == "mnist" else read_cifar10(path)
     nothing = training[0][:0], training[1][:0]
     try:
