@@ -110,13 +110,13 @@ def reliability() -> list[str]:
     by_parts, direct = records("reliability/checkpoint_cost")
     series, best = (by_parts[name]["per_cent"] for name in ("series", "best"))
     (kills,), (flips,) = records("reliability/kills"), records("reliability/checkpoint_flips")
+    written = kills["killed while a checkpoint was written"]
     return [
         f"series {series:.2f} %, `best` {best:.2f} %; directly, {direct['direct']['per_cent']:.1f} %",
         f"{kills['runs']} runs, {kills['kills']} kills, no end that differs",
         f"killed at the start {kills['killed at the start']}, in or between steps "
         f"{kills['killed between or in steps']}, in an evaluation {kills['killed in an evaluation']}, at the end "
-        f"{kills['killed at the end']}, while a checkpoint was written {kills['killed while a checkpoint was written']} "
-        f"times",
+        f"{kills['killed at the end']}, while a checkpoint was written {written} times",
         f"{kills['newest damaged']} of the kills above were followed by damage",
         f"{flips['bytes']:,} bytes: {flips['flipped']:,} flips and {flips['cut short']:,} cuts, all refused; "
         f"{flips['fallbacks']} fallbacks",
