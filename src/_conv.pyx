@@ -15,7 +15,7 @@ from cnn_ext._threads import POOL, SET_NUMBER
 from conv cimport LARGEST_POOL, conv_kernels, conv_lists, conv_pixel, conv_shape
 from conv_plan cimport Plan, n_groups_of, plan_of, tiles_bytes
 from layout cimport image_layout, layout_of
-from pool cimport POOL_MAX_THREADS, pool_functions, pool_of
+from pool cimport POOL_MAX_THREADS, chunk_function, pool_functions, pool_of
 from winograd cimport weight_order
 
 
@@ -27,6 +27,7 @@ ctypedef fused real:
 
 cdef enum:
     NUMBERS_PER_SUM = 4096  # of a gradient, added up by one call over all partial sums
+    SMALLEST_SHARED = 16384  # weights; to pack fewer takes no longer than to call the workers
 
 cdef int chosen_set = SET_NUMBER
 
@@ -41,8 +42,9 @@ cdef struct Job:
     Py_ssize_t x_step
     char *padded
     Py_ssize_t padded_step
-    const char *weights
-    const char *fast_weights
+    const char *w
+    char *weights
+    char *fast_weights
     const char *bias
     char *out
     image_layout out_layout
@@ -57,6 +59,7 @@ cdef struct Job:
     bint fast
     char *partial
     Py_ssize_t partial_bytes
+    char *dw
 
 
 def buffer_sizes(int real_bytes, windows, Py_ssize_t n_filter, bint relu, Py_ssize_t pool, Py_ssize_t tile):
@@ -79,6 +82,50 @@ def buffer_sizes(int real_bytes, windows, Py_ssize_t n_filter, bint relu, Py_ssi
 
 cdef inline char *scratch_of_this_thread(Job *job, Py_ssize_t step) noexcept nogil:
     return job.scratch + workers.thread() * step
+
+
+cdef int share_weights(Job *job, chunk_function function, Py_ssize_t n_parts) except -1 nogil:
+    """Pack or unpack all weights, some filters a call."""
+    cdef Py_ssize_t part
+    if job.plan.w_size >= SMALLEST_SHARED:
+        return workers.run(function, job, n_parts, POOL_MAX_THREADS)
+    for part in range(n_parts):
+        function(job, part)
+    return 0
+
+
+cdef inline Py_ssize_t n_pairs(Py_ssize_t n_filters, Py_ssize_t lanes) noexcept nogil:
+    return (n_filters + 2 * lanes - 1) // (2 * lanes)
+
+
+cdef void pack_forward_pair(void *context, Py_ssize_t pair) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef const conv_kernels *k = job.plan.forth
+    k.pack_forward(&job.plan.shape, job.w, pair * 2 * k.lanes, job.weights)
+
+
+cdef void pack_back_filter(void *context, Py_ssize_t filter) noexcept nogil:
+    cdef Job *job = <Job *> context
+    job.plan.back.pack_back(&job.plan.shape, job.w, filter, job.weights)
+
+
+cdef void unpack_back_filter(void *context, Py_ssize_t filter) noexcept nogil:
+    cdef Job *job = <Job *> context
+    job.plan.back.unpack_back(&job.plan.shape, job.partial, filter, job.dw)
+
+
+cdef void pack_tiles_forth(void *context, Py_ssize_t pair) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef const conv_shape *s = &job.plan.shape
+    cdef weight_order order = weight_order(s.h_filter * s.run, s.h_filter * s.w_filter, 0)
+    job.plan.fast_forth.pack(s, job.w, order, pair * 2 * job.plan.fast_forth.lanes, job.fast_weights)
+
+
+cdef void pack_tiles_back(void *context, Py_ssize_t pair) noexcept nogil:
+    cdef Job *job = <Job *> context
+    cdef const conv_shape *s = &job.plan.shape
+    cdef weight_order order = weight_order(s.h_filter * s.w_filter, s.h_filter * s.run, 1)
+    job.plan.fast_back.pack(&job.plan.turned, job.w, order, pair * 2 * job.plan.fast_back.lanes, job.fast_weights)
 
 
 cdef void forward_image(void *context, Py_ssize_t image) noexcept nogil:
@@ -128,7 +175,6 @@ def forward(
     cdef Py_ssize_t n_filter = b.shape[0], i, n_wild = 0
     cdef int n_threads
     cdef Job job
-    cdef real *direct
     cdef real *bias
     memset(&job, 0, sizeof(Job))
     job.plan = plan_of(windows, n_filter, relu, pool, tile, sizeof(real), chosen_set)
@@ -147,8 +193,9 @@ def forward(
     job.x, job.x_layout = <const char *> &x[0], layout_of(s.n_channels, s.height * s.width, x_channels_last)
     job.x_step = plan.image_size * sizeof(real)
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
-    direct, bias = &packed[plan.fast_forward_size], &packed[plan.fast_forward_size + plan.forward_size]
-    job.fast_weights, job.weights, job.bias = <const char *> &packed[0], <const char *> direct, <const char *> bias
+    job.w, job.fast_weights, job.weights = <const char *> &w[0], <char *> &packed[0], <char *> &packed[plan.fast_forward_size]
+    bias = &packed[plan.fast_forward_size + plan.forward_size]
+    job.bias = <const char *> bias
     job.out, job.out_layout = <char *> &out[0], layout_of(n_filter, s.h_out * s.w_out, out_channels_last)
     job.out_step = plan.out_size * sizeof(real)
     if pool > 1:
@@ -159,12 +206,12 @@ def forward(
         if s.tile and plan.fast_forth.tame(&w[0], plan.w_size):
             n_threads = min((scratch.shape[0] - plan.n_images) // plan.forward_scratch, POOL_MAX_THREADS)
             job.scratch, job.wild = <char *> &scratch[0], &scratch[n_threads * plan.forward_scratch]
-            plan.fast_forth.pack(s, &w[0], weight_order(s.h_filter * s.run, s.h_filter * s.w_filter, 0), &packed[0])
+            share_weights(&job, pack_tiles_forth, n_pairs(n_filter, plan.fast_forth.lanes))
             workers.run(forward_group, &job, n_groups_of(plan), n_threads)
             for i in range(plan.n_images):
                 n_wild += job.wild[i]
         if job.wild == NULL or n_wild:
-            plan.forth.pack_forward(s, &w[0], direct)
+            share_weights(&job, pack_forward_pair, n_pairs(n_filter, plan.forth.lanes))
             workers.run(forward_image, &job, plan.n_images, POOL_MAX_THREADS)
 
 
@@ -362,24 +409,23 @@ def backward(
     if pool > 1:
         job.places, job.places_step = <uint8_t *> &places[0], plan.out_size
     job.padded, job.padded_step = <char *> &padded[0], s.padded_size * sizeof(real)
-    job.fast_weights, job.weights = <const char *> &packed[0], <const char *> &packed[plan.fast_back_size]
+    job.w, job.fast_weights, job.weights = <const char *> &w[0], <char *> &packed[0], <char *> &packed[plan.fast_back_size]
     job.scratch = <char *> &scratch[0]
     job.partial, job.partial_bytes = <char *> &partial[0], plan.partial_step * sizeof(real)
+    job.dw = <char *> &dw[0]
     if dx.shape[0] != 0:
         job.dx, job.x_layout = <char *> &dx[0], layout_of(s.n_channels, s.height * s.width, x_channels_last)
         job.x_step = plan.image_size * sizeof(real)
     with nogil:
         job.fast = s.tile and pool == 1 and plan.fast_back.tame(&w[0], plan.w_size)
         if job.dx != NULL:
-            plan.back.pack_back(s, &w[0], &packed[plan.fast_back_size])
+            share_weights(&job, pack_back_filter, n_filter)
             if job.fast:
-                plan.fast_back.pack(
-                    &plan.turned, &w[0], weight_order(s.h_filter * s.w_filter, s.h_filter * s.run, 1), &packed[0]
-                )
+                share_weights(&job, pack_tiles_back, n_pairs(s.n_channels, plan.fast_back.lanes))
         workers.run(backward_chunk, &job, plan.n_chunks, min(scratch.shape[0] // plan.back_scratch, POOL_MAX_THREADS))
         workers.run(
             add_partial_sums, &job, (plan.partial_step + NUMBERS_PER_SUM - 1) // NUMBERS_PER_SUM, POOL_MAX_THREADS
         )
-        plan.back.unpack_back(s, &partial[0], &dw[0])
+        share_weights(&job, unpack_back_filter, n_filter)
         for i in range(n_filter):
             db[i] = partial[plan.back_size + i]

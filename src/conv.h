@@ -54,9 +54,10 @@ typedef struct {
 typedef struct {
     ptrdiff_t real_bytes, lanes, entry_bytes; /* an entry: a gradient and where it belongs */
 
-    void (*pack_forward)(const conv_shape *s, const void *w, void *forward);
-    void (*pack_back)(const conv_shape *s, const void *w, void *back);
-    void (*unpack_back)(const conv_shape *s, const void *back, void *w);
+    /* Weights to and from their packed forms: the pair of vectors of filters that begins with `filter`; one filter. */
+    void (*pack_forward)(const conv_shape *s, const void *w, ptrdiff_t filter, void *forward);
+    void (*pack_back)(const conv_shape *s, const void *w, ptrdiff_t filter, void *back);
+    void (*unpack_back)(const conv_shape *s, const void *back, ptrdiff_t filter, void *w);
 
     /* Copy an image into its padded buffer, whose border the caller has cleared once; and out of it. */
     void (*pad)(const conv_shape *s, const void *x, image_layout layout, void *padded);

@@ -30,9 +30,9 @@ cdef extern from "conv.h" nogil:
 
     ctypedef struct conv_kernels:
         Py_ssize_t real_bytes, lanes, entry_bytes
-        void (*pack_forward)(const conv_shape *, const void *w, void *forward) noexcept nogil
-        void (*pack_back)(const conv_shape *, const void *w, void *back) noexcept nogil
-        void (*unpack_back)(const conv_shape *, const void *back, void *w) noexcept nogil
+        void (*pack_forward)(const conv_shape *, const void *w, Py_ssize_t filter, void *forward) noexcept nogil
+        void (*pack_back)(const conv_shape *, const void *w, Py_ssize_t filter, void *back) noexcept nogil
+        void (*unpack_back)(const conv_shape *, const void *back, Py_ssize_t filter, void *w) noexcept nogil
         void (*pad)(const conv_shape *, const void *x, image_layout, void *padded) noexcept nogil
         void (*unpad)(const conv_shape *, const void *padded, void *x, image_layout) noexcept nogil
         void (*forward)(const conv_shape *, const void *padded, const void *weights, const void *bias, void *out,

@@ -10,40 +10,42 @@
 #include <string.h>
 
 /* forward[ky, kx, c, k] = w[k, c, ky, kx], zero for the filters that fill the last vector up. */
-static void NAMED(pack_forward)(const conv_shape *s, const void *w_, void *forward_)
+static void NAMED(pack_forward)(const conv_shape *s, const void *w_, ptrdiff_t filter, void *forward_)
 {
     const REAL *w = w_;
     REAL *forward = forward_;
-    memset(forward, 0, (size_t)(s->h_filter * s->run * s->filters_padded) * sizeof(REAL));
-    for (ptrdiff_t k = 0; k < s->n_filter; k++)
+    const ptrdiff_t n_taps = s->h_filter * s->w_filter, filter_size = s->n_channels * n_taps;
+    const ptrdiff_t end = filter + 2 * LANES < s->filters_padded ? filter + 2 * LANES : s->filters_padded;
+    for (ptrdiff_t k = filter; k < end; k += LANES)
         for (ptrdiff_t c = 0; c < s->n_channels; c++)
-            for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
-                for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
-                    forward[((ky * s->w_filter + kx) * s->n_channels + c) * s->filters_padded + k] = *w++;
+            for (ptrdiff_t tap = 0; tap < n_taps; tap++)
+                NAMED(store)(forward + (tap * s->n_channels + c) * s->filters_padded + k,
+                             NAMED(gather)(w + k * filter_size + c * n_taps + tap, filter_size, s->n_filter - k));
 }
 
 /* back[k, ky, kx, c] = w[k, c, ky, kx], zero where a row is filled up to whole vectors. */
-static void NAMED(pack_back)(const conv_shape *s, const void *w_, void *back_)
+static void NAMED(pack_back)(const conv_shape *s, const void *w, ptrdiff_t filter, void *back)
 {
-    const REAL *w = w_;
-    REAL *back = back_;
-    memset(back, 0, (size_t)(s->n_filter * s->h_filter * s->run_padded) * sizeof(REAL));
-    for (ptrdiff_t k = 0; k < s->n_filter; k++)
-        for (ptrdiff_t c = 0; c < s->n_channels; c++)
-            for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
-                for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
-                    back[(k * s->h_filter + ky) * s->run_padded + kx * s->n_channels + c] = *w++;
+    const ptrdiff_t n_taps = s->h_filter * s->w_filter;
+    const REAL *from = (const REAL *)w + filter * s->n_channels * n_taps;
+    REAL *row = (REAL *)back + filter * s->h_filter * s->run_padded;
+    for (ptrdiff_t ky = 0; ky < s->h_filter; ky++, row += s->run_padded) {
+        for (ptrdiff_t kx = 0; kx < s->w_filter; kx++, from++)
+            for (ptrdiff_t c = 0; c < s->n_channels; c++)
+                row[kx * s->n_channels + c] = from[c * n_taps];
+        for (ptrdiff_t j = s->run; j < s->run_padded; j++)
+            row[j] = 0;
+    }
 }
 
-static void NAMED(unpack_back)(const conv_shape *s, const void *back_, void *w_)
+static void NAMED(unpack_back)(const conv_shape *s, const void *back, ptrdiff_t filter, void *w)
 {
-    const REAL *back = back_;
-    REAL *w = w_;
-    for (ptrdiff_t k = 0; k < s->n_filter; k++)
-        for (ptrdiff_t c = 0; c < s->n_channels; c++)
-            for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
-                for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
-                    *w++ = back[(k * s->h_filter + ky) * s->run_padded + kx * s->n_channels + c];
+    const REAL *from = (const REAL *)back + filter * s->h_filter * s->run_padded;
+    REAL *to = (REAL *)w + filter * s->h_filter * s->run;
+    for (ptrdiff_t c = 0; c < s->n_channels; c++)
+        for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
+            for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
+                *to++ = from[ky * s->run_padded + kx * s->n_channels + c];
 }
 
 static void NAMED(pad)(const conv_shape *s, const void *x_, image_layout layout, void *padded_)

@@ -141,10 +141,14 @@ static inline NAMED(vec) NAMED(gather)(const REAL *p, ptrdiff_t stride, ptrdiff_
 {
     if (stride == 1)
         return NAMED(load_some)(p, n);
-    NAMED(vec) v = {0};
-    for (ptrdiff_t lane = 0; lane < n && lane < LANES; lane++)
-        v[lane] = p[lane * stride];
-    return v;
+    REAL numbers[VECTOR_BYTES / sizeof(REAL)] = {0};
+    if (n >= LANES) /* a loop of known length needs no memory */
+        for (ptrdiff_t lane = 0; lane < LANES; lane++)
+            numbers[lane] = p[lane * stride];
+    else
+        for (ptrdiff_t lane = 0; lane < n; lane++)
+            numbers[lane] = p[lane * stride];
+    return NAMED(load)(numbers);
 }
 
 static inline void NAMED(scatter)(REAL *p, ptrdiff_t stride, ptrdiff_t n, NAMED(vec) v)

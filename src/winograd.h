@@ -42,8 +42,9 @@ typedef struct {
     /* Whether no number is beyond 2^50, infinite or NaN. */
     int (*tame)(const void *x, ptrdiff_t n);
 
-    /* packed = U: points x (filters rounded up to vectors, in pairs of vectors) x channels. */
-    void (*pack)(const conv_shape *s, const void *w, weight_order order, void *packed);
+    /* packed = U: points x (filters rounded up to vectors, in pairs of vectors) x channels; of the pair that begins
+     * with `filter`. */
+    void (*pack)(const conv_shape *s, const void *w, weight_order order, ptrdiff_t filter, void *packed);
 
     /* Convolve n_images padded images that lie one after the other. `scratch` holds V and M of `tiles_at_once` + `rows`
      * tiles: points x (channels + filters), both rounded up to vectors, and two cache lines for each. */

@@ -36,30 +36,24 @@ static ptrdiff_t NAMED(tile_step)(const conv_shape *s, ptrdiff_t n)
 }
 
 /* packed[point][pair of vectors of filters][channel][filter of the pair]. */
-static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order, void *packed_)
+static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order, ptrdiff_t filter, void *packed)
 {
-    const REAL *w = w_;
-    REAL *packed = packed_;
     const int side = (int)s->h_filter, n_taps = side * side;
     const ptrdiff_t n_filters = NAMED(whole_vectors)(s->n_filter);
-    for (ptrdiff_t pair = 0; pair < n_filters; pair += 2 * LANES) {
-        const ptrdiff_t width = n_filters - pair < 2 * LANES ? n_filters - pair : 2 * LANES;
-        for (ptrdiff_t k = pair; k < pair + width; k += LANES)
-            for (ptrdiff_t c = 0; c < s->n_channels; c++) {
-                REAL taps[25][LANES];
-                memset(taps, 0, sizeof(taps));
-                for (int lane = 0; lane < LANES && k + lane < s->n_filter; lane++) {
-                    const REAL *filter = w + (k + lane) * order.filter_stride + c * order.channel_stride;
-                    for (int tap = 0; tap < n_taps; tap++)
-                        taps[order.turned ? n_taps - 1 - tap : tap][lane] = filter[tap];
-                }
-                REAL *to = packed + pair * s->n_channels + c * width + (k - pair);
-                if (side == 3)
-                    NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, 6, to, s->n_channels * n_filters);
-                else
-                    NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, 8, to, s->n_channels * n_filters);
-            }
-    }
+    const ptrdiff_t width = n_filters - filter < 2 * LANES ? n_filters - filter : 2 * LANES;
+    for (ptrdiff_t k = 0; k < width; k += LANES)
+        for (ptrdiff_t c = 0; c < s->n_channels; c++) {
+            const REAL *w = (const REAL *)w_ + (filter + k) * order.filter_stride + c * order.channel_stride;
+            REAL *to = (REAL *)packed + filter * s->n_channels + c * width + k;
+            REAL taps[25][VECTOR_BYTES / sizeof(REAL)];
+            for (int tap = 0; tap < n_taps; tap++)
+                NAMED(store)(taps[order.turned ? n_taps - 1 - tap : tap],
+                             NAMED(gather)(w + tap, order.filter_stride, s->n_filter - filter - k));
+            if (side == 3)
+                NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, 6, to, s->n_channels * n_filters);
+            else
+                NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, 8, to, s->n_channels * n_filters);
+        }
 }
 
 /* TILE_ROWS tiles, n_vectors vectors of filters at one point:
