@@ -314,7 +314,7 @@ cdef void backward_tiles(Job *job, Py_ssize_t first, Py_ssize_t end, char *dw) n
     cdef Py_ssize_t step = turned.padded_size * k.real_bytes, n, image
     cdef char *room = scratch_of_this_thread(job, plan.back_scratch)
     cdef char *sums = room + plan.back_scratch - plan.fast_back_size * k.real_bytes
-    cdef char *tiles = sums - tiles_bytes(plan, plan.fast_back, plan.tiles_back, k.real_bytes)
+    cdef char *tiles = sums - tiles_bytes(&plan.shape, plan.fast_back, plan.tiles_back)
     cdef char *gradients = tiles - plan.images_per_group * step
     cdef const char *gradient
     memset(gradients, 0, plan.images_per_group * step)

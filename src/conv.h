@@ -21,6 +21,8 @@
 
 #include <stdint.h>
 
+enum { LINE = 64 }; /* bytes of a cache line */
+
 /* The side of a pooling window, and the places in it, at most: a place fits a byte. */
 enum { LARGEST_POOL = 16, PLACES = LARGEST_POOL * LARGEST_POOL };
 

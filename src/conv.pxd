@@ -4,7 +4,7 @@ from layout cimport image_layout
 
 
 cdef extern from "conv.h" nogil:
-    int LARGEST_POOL
+    int LINE, LARGEST_POOL
 
     ctypedef struct conv_shape:
         Py_ssize_t n_channels, height, width

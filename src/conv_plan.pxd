@@ -3,7 +3,7 @@
 from libc.stdint cimport INT32_MAX, int32_t
 from libc.string cimport memset
 
-from conv cimport LARGEST_POOL, conv_kernels, conv_pixel, conv_shape, conv_table
+from conv cimport LARGEST_POOL, LINE, conv_kernels, conv_pixel, conv_shape, conv_table
 from winograd cimport TILE_RESULTS, winograd_kernels, winograd_table
 
 
@@ -12,7 +12,6 @@ cdef extern from "instruction_sets.h" nogil:
 
 
 cdef enum:
-    LINE = 64  # bytes of a cache line
     # Images are shared into chunks, each summed by itself, by a rule on their number alone: 10 chunks of up to 5
     # images, which two threads share evenly; of more images, up to 16 chunks.
     FEW_IMAGES = 5
@@ -133,8 +132,8 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
         1, min((TILES_OF_GROUP + per_image - 1) // per_image, (plan.n_images + CHUNKS_OF_FEW - 1) // CHUNKS_OF_FEW)
     )
     plan.fast_forward_size = s.tile * s.tile * s.n_channels * s.filters_padded
-    plan.tiles_forth = tiles_at_once(plan, plan.fast_forth, real_bytes)
-    plan.forward_scratch = tiles_bytes(plan, plan.fast_forth, plan.tiles_forth, real_bytes)
+    plan.tiles_forth = tiles_at_once(s, plan.fast_forth)
+    plan.forward_scratch = tiles_bytes(s, plan.fast_forth, plan.tiles_forth)
     if s.pool > 1:
         return
     t.n_channels, t.height, t.width, t.n_filter = s.n_filter, s.h_conv, s.w_conv, s.n_channels
@@ -150,29 +149,21 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
         max(t.tiles_across * TILE_RESULTS + t.w_filter - 1, t.padding + s.tiles_across * TILE_RESULTS), t.run_padded,
     )
     plan.fast_back_size = s.tile * s.tile * s.n_filter * t.filters_padded
-    plan.tiles_back = tiles_at_once(plan, plan.fast_back, real_bytes)
+    plan.tiles_back = tiles_at_once(s, plan.fast_back)
     plan.back_scratch = (
         round_up(plan.back_scratch, LINE) + plan.images_per_group * t.padded_size * real_bytes
-        + tiles_bytes(plan, plan.fast_back, plan.tiles_back, real_bytes) + plan.fast_back_size * real_bytes
+        + tiles_bytes(s, plan.fast_back, plan.tiles_back) + plan.fast_back_size * real_bytes
     )
 
 
-cdef inline Py_ssize_t tiles_at_once(const Plan *plan, const winograd_kernels *k, int real_bytes) noexcept:
-    cdef Py_ssize_t in_cache = BYTES_OF_TILES // tile_bytes(plan, k, real_bytes) // k.rows
+cdef inline Py_ssize_t tiles_at_once(const conv_shape *s, const winograd_kernels *k) noexcept:
+    cdef Py_ssize_t in_cache = BYTES_OF_TILES // k.tile_bytes(s) // k.rows
     return k.rows * max(1, in_cache)
 
 
-cdef inline Py_ssize_t tile_bytes(const Plan *plan, const winograd_kernels *k, int real_bytes) noexcept nogil:
-    """The size of the values and products of a tile."""
-    cdef Py_ssize_t numbers = round_up(plan.shape.n_channels, k.lanes) + round_up(plan.shape.n_filter, k.lanes)
-    return plan.shape.tile * plan.shape.tile * numbers * real_bytes + 2 * LINE
-
-
-cdef inline Py_ssize_t tiles_bytes(
-    const Plan *plan, const winograd_kernels *k, Py_ssize_t n_tiles, int real_bytes
-) noexcept nogil:
+cdef inline Py_ssize_t tiles_bytes(const conv_shape *s, const winograd_kernels *k, Py_ssize_t n_tiles) noexcept nogil:
     """The size of so many tiles, with room behind them for a row of the register tile."""
-    return (n_tiles + k.rows) * tile_bytes(plan, k, real_bytes)
+    return (n_tiles + k.rows) * k.tile_bytes(s)
 
 
 cdef inline Py_ssize_t lists_bytes(const Plan *plan) noexcept nogil:

@@ -262,7 +262,7 @@ static void NAMED(sparse_input_gradient)(const conv_shape *s, conv_lists lists, 
 {
     const ptrdiff_t n_pixels = s->h_out * s->w_out * s->pool * s->pool, patch_size = s->h_filter * s->run_padded;
     const ptrdiff_t sums_bytes = SUMS_AT_ONCE * VECTOR_BYTES < 320 ? SUMS_AT_ONCE * VECTOR_BYTES : 320;
-    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), lines = sums_bytes / 64;
+    const ptrdiff_t line = LINE / (ptrdiff_t)sizeof(REAL), lines = sums_bytes / LINE;
     const ptrdiff_t n_parts = (s->run + lines * line - 1) / (lines * line);
     const ptrdiff_t part = ((s->run + n_parts - 1) / n_parts + line - 1) / line * line;
     REAL *dpadded = dpadded_;

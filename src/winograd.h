@@ -46,8 +46,11 @@ typedef struct {
      * with `filter`. */
     void (*pack)(const conv_shape *s, const void *w, weight_order order, ptrdiff_t filter, void *packed);
 
+    /* Bytes of the values and products of a tile. */
+    ptrdiff_t (*tile_bytes)(const conv_shape *s);
+
     /* Convolve n_images padded images that lie one after the other. `scratch` holds V and M of `tiles_at_once` + `rows`
-     * tiles: points x (channels + filters), both rounded up to vectors, and two cache lines for each. */
+     * tiles. */
     void (*forward)(const conv_shape *s, ptrdiff_t n_images, const void *padded, const void *packed, const void *bias,
                     void *out, image_layout layout, uint8_t *places, ptrdiff_t tiles_at_once, void *scratch);
 

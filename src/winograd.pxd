@@ -15,6 +15,7 @@ cdef extern from "winograd.h" nogil:
         Py_ssize_t lanes, rows
         int (*tame)(const void *x, Py_ssize_t n) noexcept nogil
         void (*pack)(const conv_shape *, const void *w, weight_order, Py_ssize_t filter, void *packed) noexcept nogil
+        Py_ssize_t (*tile_bytes)(const conv_shape *) noexcept nogil
         void (*forward)(const conv_shape *, Py_ssize_t n_images, const void *padded, const void *packed,
                         const void *bias, void *out, image_layout, uint8_t *places, Py_ssize_t tiles_at_once,
                         void *scratch) noexcept nogil

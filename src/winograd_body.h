@@ -32,7 +32,12 @@ static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
  * since steps of whole pages would have the tiles that are used together push each other out of the fastest cache. */
 static ptrdiff_t NAMED(tile_step)(const conv_shape *s, ptrdiff_t n)
 {
-    return s->tile * s->tile * NAMED(whole_vectors)(n) + (ptrdiff_t)(64 / sizeof(REAL));
+    return s->tile * s->tile * NAMED(whole_vectors)(n) + (ptrdiff_t)(LINE / sizeof(REAL));
+}
+
+static ptrdiff_t NAMED(tile_bytes)(const conv_shape *s)
+{
+    return (NAMED(tile_step)(s, s->n_channels) + NAMED(tile_step)(s, s->n_filter)) * (ptrdiff_t)sizeof(REAL);
 }
 
 /* packed[point][pair of vectors of filters][channel][filter of the pair]. */
@@ -314,5 +319,12 @@ static void NAMED(add_weight_gradient)(const conv_shape *s, const void *sums, vo
 }
 
 const winograd_kernels NAMED(winograd) = {
-    LANES, TILE_ROWS, NAMED(tame), NAMED(pack), NAMED(forward), NAMED(weight_gradient), NAMED(add_weight_gradient),
+    LANES,
+    TILE_ROWS,
+    NAMED(tame),
+    NAMED(pack),
+    NAMED(tile_bytes),
+    NAMED(forward),
+    NAMED(weight_gradient),
+    NAMED(add_weight_gradient),
 };
