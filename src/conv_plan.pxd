@@ -131,7 +131,7 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
     plan.images_per_group = max(
         1, min((TILES_OF_GROUP + per_image - 1) // per_image, (plan.n_images + CHUNKS_OF_FEW - 1) // CHUNKS_OF_FEW)
     )
-    plan.fast_forward_size = s.tile * s.tile * s.n_channels * s.filters_padded
+    plan.fast_forward_size = plan.fast_forth.packed_size(s)
     plan.tiles_forth = tiles_at_once(s, plan.fast_forth)
     plan.forward_scratch = tiles_bytes(s, plan.fast_forth, plan.tiles_forth)
     if s.pool > 1:
@@ -148,7 +148,7 @@ cdef inline void plan_tiles(Plan *plan, int real_bytes) noexcept:
         t, max(t.tiles_down * TILE_RESULTS + t.h_filter - 1, t.padding + s.tiles_down * TILE_RESULTS),
         max(t.tiles_across * TILE_RESULTS + t.w_filter - 1, t.padding + s.tiles_across * TILE_RESULTS), t.run_padded,
     )
-    plan.fast_back_size = s.tile * s.tile * s.n_filter * t.filters_padded
+    plan.fast_back_size = plan.fast_back.packed_size(t)
     plan.tiles_back = tiles_at_once(s, plan.fast_back)
     plan.back_scratch = (
         round_up(plan.back_scratch, LINE) + plan.images_per_group * t.padded_size * real_bytes

@@ -42,8 +42,9 @@ typedef struct {
     /* Whether no number is beyond 2^50, infinite or NaN. */
     int (*tame)(const void *x, ptrdiff_t n);
 
-    /* packed = U: points x (filters rounded up to vectors, in pairs of vectors) x channels; of the pair that begins
-     * with `filter`. */
+    /* packed = U: points x (filters rounded up to vectors, in pairs of vectors) x channels, `packed_size` numbers; of
+     * the pair that begins with `filter`. */
+    ptrdiff_t (*packed_size)(const conv_shape *s);
     void (*pack)(const conv_shape *s, const void *w, weight_order order, ptrdiff_t filter, void *packed);
 
     /* Bytes of the values and products of a tile. */
@@ -55,7 +56,7 @@ typedef struct {
                     void *out, image_layout layout, uint8_t *places, ptrdiff_t tiles_at_once, void *scratch);
 
     /* sums[point][filter][channel] += values of tiles x values of their gradients, over the images. `gradients` are
-     * padded images too, of `gradient_shape`. */
+     * padded images too, of `gradient_shape`; there are as many sums as numbers of filters packed for it. */
     void (*weight_gradient)(const conv_shape *s, ptrdiff_t n_images, const void *padded,
                             const conv_shape *gradient_shape, const void *gradients, ptrdiff_t tiles_at_once,
                             void *scratch, void *sums);

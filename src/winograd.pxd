@@ -14,6 +14,7 @@ cdef extern from "winograd.h" nogil:
     ctypedef struct winograd_kernels:
         Py_ssize_t lanes, rows
         int (*tame)(const void *x, Py_ssize_t n) noexcept nogil
+        Py_ssize_t (*packed_size)(const conv_shape *) noexcept nogil
         void (*pack)(const conv_shape *, const void *w, weight_order, Py_ssize_t filter, void *packed) noexcept nogil
         Py_ssize_t (*tile_bytes)(const conv_shape *) noexcept nogil
         void (*forward)(const conv_shape *, Py_ssize_t n_images, const void *padded, const void *packed,

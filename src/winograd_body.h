@@ -28,11 +28,25 @@ static ptrdiff_t NAMED(whole_vectors)(ptrdiff_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
-/* From one tile's values or products, of n channels or filters, to the next one's: with a cache line between them,
- * since steps of whole pages would have the tiles that are used together push each other out of the fastest cache. */
+/* A cache line lies between two tiles' values, and between two points' filters or sums: steps of whole pages would have
+ * those that are used together push each other out of the fastest cache. */
+enum { NAMED(gap) = LINE / sizeof(REAL) };
+
+/* From one tile's values or products, of n channels or filters, to the next one's. */
 static ptrdiff_t NAMED(tile_step)(const conv_shape *s, ptrdiff_t n)
 {
-    return s->tile * s->tile * NAMED(whole_vectors)(n) + (ptrdiff_t)(LINE / sizeof(REAL));
+    return s->tile * s->tile * NAMED(whole_vectors)(n) + NAMED(gap);
+}
+
+/* From one point's filters or sums, rows of n channels or filters, to the next one's. */
+static ptrdiff_t NAMED(point_step)(ptrdiff_t n_rows, ptrdiff_t n)
+{
+    return n_rows * NAMED(whole_vectors)(n) + NAMED(gap);
+}
+
+static ptrdiff_t NAMED(packed_size)(const conv_shape *s)
+{
+    return s->tile * s->tile * NAMED(point_step)(s->n_channels, s->n_filter);
 }
 
 static ptrdiff_t NAMED(tile_bytes)(const conv_shape *s)
@@ -45,6 +59,7 @@ static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order,
 {
     const int side = (int)s->h_filter, n_taps = side * side;
     const ptrdiff_t n_filters = NAMED(whole_vectors)(s->n_filter);
+    const ptrdiff_t step = NAMED(point_step)(s->n_channels, s->n_filter);
     const ptrdiff_t width = n_filters - filter < 2 * LANES ? n_filters - filter : 2 * LANES;
     for (ptrdiff_t k = 0; k < width; k += LANES)
         for (ptrdiff_t c = 0; c < s->n_channels; c++) {
@@ -55,9 +70,9 @@ static void NAMED(pack)(const conv_shape *s, const void *w_, weight_order order,
                 NAMED(store)(taps[order.turned ? n_taps - 1 - tap : tap],
                              NAMED(gather)(w + tap, order.filter_stride, s->n_filter - filter - k));
             if (side == 3)
-                NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, 6, to, s->n_channels * n_filters);
+                NAMED(tap_values)(taps[0], 3 * LANES, LANES, 3, 6, to, step);
             else
-                NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, 8, to, s->n_channels * n_filters);
+                NAMED(tap_values)(taps[0], 5 * LANES, LANES, 5, 8, to, step);
         }
 }
 
@@ -175,9 +190,10 @@ static void NAMED(products_of_tiles)(const conv_shape *s, const REAL *values, co
 {
     const ptrdiff_t n_points = s->tile * s->tile, C = s->n_channels, n_filters = NAMED(whole_vectors)(s->n_filter);
     const ptrdiff_t V = NAMED(tile_step)(s, C), P = NAMED(tile_step)(s, s->n_filter);
+    const ptrdiff_t U = NAMED(point_step)(C, s->n_filter);
     for (ptrdiff_t point = 0; point < n_points; point++)
         for (ptrdiff_t k = 0; k < n_filters; k += 2 * LANES) {
-            const REAL *filters = packed + (point * n_filters + k) * C, *v = values + point * NAMED(whole_vectors)(C);
+            const REAL *filters = packed + point * U + k * C, *v = values + point * NAMED(whole_vectors)(C);
             REAL *p = products + point * n_filters + k;
             for (ptrdiff_t tile = 0; tile < n_tiles; tile += TILE_ROWS, v += TILE_ROWS * V, p += TILE_ROWS * P)
                 if (n_filters - k > LANES)
@@ -250,6 +266,7 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
     const ptrdiff_t C_step = NAMED(whole_vectors)(s->n_channels), K_step = NAMED(whole_vectors)(s->n_filter);
     const ptrdiff_t n_points = s->tile * s->tile;
     const ptrdiff_t V = NAMED(tile_step)(s, s->n_channels), G = NAMED(tile_step)(s, s->n_filter);
+    const ptrdiff_t S = NAMED(point_step)(s->n_filter, s->n_channels);
     const REAL *first_gradient = (const REAL *)gradients_ + g->padding * g->padded_row + g->padding * g->n_channels;
     REAL *values = scratch, *gradients = values + (tiles_at_once + TILE_ROWS) * V;
     for (ptrdiff_t first = 0; first < n_tiles; first += tiles_at_once) {
@@ -271,7 +288,7 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
                 n_filters = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
                 for (ptrdiff_t c = 0; c < C_step; c += 2 * LANES) {
                     const REAL *gradient = gradients + point * K_step + k, *value = values + point * C_step + c;
-                    REAL *sums = (REAL *)sums_ + (point * s->n_filter + k) * C_step + c;
+                    REAL *sums = (REAL *)sums_ + point * S + k * C_step + c;
                     if (C_step - c > LANES) {
                         if (n_filters == TILE_ROWS)
                             NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 2);
@@ -296,11 +313,11 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
 
 static ALWAYS_INLINE void NAMED(add_filters)(const conv_shape *s, const REAL *sums, REAL *dw, int side)
 {
-    const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels);
+    const ptrdiff_t step = NAMED(whole_vectors)(s->n_channels), S = NAMED(point_step)(s->n_filter, s->n_channels);
     for (ptrdiff_t k = 0; k < s->n_filter; k++)
         for (ptrdiff_t c = 0; c < s->n_channels; c += LANES) {
             NAMED(vec) result[LARGEST_TILE][LARGEST_TILE];
-            NAMED(results)(sums + k * step + c, s->n_filter * step, side, side + TILE_RESULTS - 1, result);
+            NAMED(results)(sums + k * step + c, S, side, side + TILE_RESULTS - 1, result);
             for (int ky = 0; ky < side; ky++)
                 for (int kx = 0; kx < side; kx++) {
                     REAL *to = dw + (k * side + ky) * s->run_padded + kx * s->n_channels + c;
@@ -322,6 +339,7 @@ const winograd_kernels NAMED(winograd) = {
     LANES,
     TILE_ROWS,
     NAMED(tame),
+    NAMED(packed_size),
     NAMED(pack),
     NAMED(tile_bytes),
     NAMED(forward),
