@@ -29,13 +29,17 @@ static void NAMED(pack_back)(const conv_shape *s, const void *w, ptrdiff_t filte
     const ptrdiff_t n_taps = s->h_filter * s->w_filter;
     const REAL *from = (const REAL *)w + filter * s->n_channels * n_taps;
     REAL *row = (REAL *)back + filter * s->h_filter * s->run_padded;
-    for (ptrdiff_t ky = 0; ky < s->h_filter; ky++, row += s->run_padded) {
-        for (ptrdiff_t kx = 0; kx < s->w_filter; kx++, from++)
-            for (ptrdiff_t c = 0; c < s->n_channels; c++)
-                row[kx * s->n_channels + c] = from[c * n_taps];
-        for (ptrdiff_t j = s->run; j < s->run_padded; j++)
-            row[j] = 0;
-    }
+    ptrdiff_t c = 0;
+    memset(row, 0, (size_t)(s->h_filter * s->run_padded) * sizeof(REAL));
+    for (; c + LANES <= s->n_channels; c += LANES, from += LANES * n_taps)
+        for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
+            for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
+                NAMED(store)(row + ky * s->run_padded + kx * s->n_channels + c,
+                             NAMED(gather)(from + ky * s->w_filter + kx, n_taps, LANES));
+    for (; c < s->n_channels; c++)
+        for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
+            for (ptrdiff_t kx = 0; kx < s->w_filter; kx++)
+                row[ky * s->run_padded + kx * s->n_channels + c] = *from++;
 }
 
 static void NAMED(unpack_back)(const conv_shape *s, const void *back, ptrdiff_t filter, void *w)
