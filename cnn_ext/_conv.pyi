@@ -30,6 +30,7 @@ def forward(
     w: _Reals[_Real],
     b: _Reals[_Real],
     padded: _Reals[_Real],
+    wild: _Bytes,
     packed: _Reals[_Real],
     scratch: _Bytes,
     out: _Reals[_Real],
@@ -42,6 +43,7 @@ def pad_images(
     tile: int,
     x: _Reals[_Real],
     padded: _Reals[_Real],
+    wild: _Bytes,
 ) -> None: ...
 def backward(
     windows: Windows,
@@ -53,6 +55,7 @@ def backward(
     out_channels_last: bool,
     places: _Bytes,
     padded: _Reals[_Real],
+    wild: _Bytes,
     w: _Reals[_Real],
     packed: _Reals[_Real],
     scratch: _Bytes,

@@ -133,6 +133,7 @@ class ConvEngine(Buffers):
             w.reshape(-1),
             b,
             padded,
+            self._wild(n),
             packed,
             self._buffer("tiles", scratch_size, np.uint8),
             out.reshape(-1),
@@ -148,7 +149,7 @@ class ConvEngine(Buffers):
         """Do of `forward` what `backward` needs of it, for a convolution without pooling."""
         windows = self._windows_of(len(x))
         padded = self._buffer("padded", self._sizes(windows)[0])
-        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded)
+        _conv.pad_images(windows, self.n_filter, self.tile, x.reshape(-1), padded, self._wild(len(x)))
         self.trained_on, self._out, self._out_last, self._last = len(x), None, False, False
 
     @in_turn
@@ -177,6 +178,7 @@ class ConvEngine(Buffers):
             self._out_last,
             self._places(dout.size),
             self._buffer("padded", padded_size),
+            self._wild(windows.n_images),
             w.reshape(-1),
             self._buffer("back", packed_size),
             self._buffer("scratch", scratch_size, np.uint8),
@@ -188,8 +190,14 @@ class ConvEngine(Buffers):
         )
         return dx, dw, db
 
+    def _wild(self, n_images: int) -> Array:
+        """Return room for whether each image must be computed directly; none without tiles."""
+        return self._buffer("wild", n_images if self.tile else 0, np.uint8)
+
     def _windows_of(self, n_images: int) -> Windows:
-        return self.windows._replace(n_images=n_images)
+        if n_images != self.windows.n_images:
+            self.windows = self.windows._replace(n_images=n_images)
+        return self.windows
 
     def _sizes(self, windows: Windows) -> tuple[int, int, int, int, int, int]:
         return _conv.buffer_sizes(self.dtype.itemsize, windows, self.n_filter, self.relu, self.pool, self.tile)

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cnn_ext
 from cnn_ext import Conv, DTypeError, Maxpool, ReLU, ShapeError, kernels, reference
+from cnn_ext._windows import check_winograd, winograd_tile
+from cnn_ext.engine import ConvEngine
 from cnn_ext.fusion import Block, find_steps
 
 # (N, C, H, W), K, side, padding
@@ -18,6 +21,7 @@ GEOMETRIES = [
     ((5, 9, 11, 8), 10, 5, 4),
     ((13, 1, 3, 4), 1, 3, 2),
     ((2, 40, 5, 5), 3, 5, 2),
+    ((3, 70, 5, 6), 67, 3, 1),  # enough weights to be packed by all threads
     ((0, 2, 4, 4), 3, 3, 1),
 ]
 
@@ -25,6 +29,13 @@ GEOMETRIES = [
 def make(shape, k, side, dtype, rng):
     arrays = rng.standard_normal(shape), rng.standard_normal((k, shape[1], side, side)), rng.standard_normal(k)
     return [array.astype(dtype) for array in arrays]
+
+
+@pytest.fixture
+def restore_threads():
+    before = cnn_ext.get_num_threads()
+    yield
+    cnn_ext.set_num_threads(before)
 
 
 def bounds(monkeypatch, dout, x, w, b, padding):
@@ -136,6 +147,61 @@ def test_filters_that_are_not_tame_are_computed_directly(value, rng):
     w[4, 3, 2, 1] = value
     for got, wanted in zip(all_of(kernels, dout, x, w, b, 2), directly(kernels, dout, x, w, b, 2)):
         np.testing.assert_array_equal(got, wanted)
+
+
+def engine_for(x, w, padding):
+    windows = check_winograd(x, w, padding)
+    return ConvEngine(windows, len(w), w.dtype, tile=winograd_tile(windows))
+
+
+def bits(arrays):
+    return [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_a_way_back_knows_which_images_are_not_tame_from_the_way_forward(value, side, rng):
+    x, w, b = make((11, 9, 8, 7), 10, side, np.float32, rng)
+    dout, wild_dout = rng.standard_normal((2, 11, 10, 8, 7)).astype(np.float32)
+    wild_dout[4, 3, 7, 6] = value
+    x[7, 8, 0, 0] = value
+    engine = engine_for(x, w, side // 2)
+    engine.forward(x, w, b, training=True)
+    expected = kernels.winograd_conv2d_backward(dout, x, w, side // 2)
+    assert bits(engine.backward(dout, w)) == bits(expected)
+    wild = engine.backward(wild_dout, w)
+    direct = kernels.conv2d_backward(wild_dout, x, w, side // 2, 1)
+    for image in (4, 7):
+        assert wild[0][image].tobytes() == direct[0][image].tobytes()
+    assert bits(engine.backward(wild_dout, w, need_dx=False)[1:]) == bits(wild[1:])
+    assert bits(engine.backward(dout, w)) == bits(expected)  # image 4 has a tame gradient again
+    engine.forward(np.abs(x[::-1]), w, b, training=False)
+    engine.forward(x[:5], w, b, training=True)  # none of these is wild
+    assert bits(engine.backward(dout[:5], w)) == bits(kernels.winograd_conv2d_backward(dout[:5], x[:5], w, side // 2))
+
+
+def test_filters_that_were_not_tame_on_the_way_forward_alone(rng):
+    x, w, b = make((11, 9, 8, 7), 10, 3, np.float32, rng)
+    dout = rng.standard_normal((11, 10, 8, 7)).astype(np.float32)
+    x[3, 2, 4, 4] = np.inf
+    engine, wild = engine_for(x, w, 1), w.copy()
+    wild[4, 3, 2, 1] = np.nan
+    engine.forward(x, wild, b, training=True)
+    assert bits(engine.backward(dout, w)) == bits(kernels.winograd_conv2d_backward(dout, x, w, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("side", [3, 5])
+def test_the_same_bits_for_any_number_of_threads(side, dtype, rng, restore_threads):
+    """With weights enough to be packed by all of them, by tiles and directly."""
+    x, w, b = make((6, 70, 5, 6), 67, side, dtype, rng)
+    dout = rng.standard_normal((6, 67, 5, 6)).astype(dtype)
+    x[2, 1, 1, 1] = dout[3, 2, 2, 2] = np.inf
+    found = []
+    for threads in (1, 2, 3):
+        cnn_ext.set_num_threads(threads)
+        found.append(bits(all_of(kernels, dout, x, w, b, side // 2) + directly(kernels, dout, x, w, b, side // 2)))
+    assert found[0] == found[1] == found[2]
 
 
 def test_an_image_alone_and_in_a_batch_gives_the_same_bits(rng):
