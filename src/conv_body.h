@@ -3,6 +3,7 @@
 
 #include "simd.h"
 
+#include "add_products_body.h"
 #include "pool_winner_body.h"
 #include "relu_back_body.h"
 

@@ -15,35 +15,6 @@ static ptrdiff_t NAMED(rows_in_cache)(const conv_shape *s)
     return rows > 1 ? rows : 1;
 }
 
-/* n_filters filters, n_vectors vectors of their patches, over the pixels of some rows:
- *     dw[k][column] += sum over pixels of gradient[pixel][k] * patch of the pixel[column]. */
-static ALWAYS_INLINE void NAMED(dense_patches)(const conv_shape *s, const REAL *patches, const REAL *gradient,
-                                               ptrdiff_t n_rows, REAL *dw, int n_filters, int n_vectors)
-{
-    const ptrdiff_t patch_size = s->h_filter * s->run_padded;
-    NAMED(vec) sum[TILE_ROWS][2];
-    for (int k = 0; k < n_filters; k++)
-        for (int v = 0; v < n_vectors; v++)
-            sum[k][v] = NAMED(load)(dw + k * patch_size + v * LANES);
-    for (ptrdiff_t y = 0; y < n_rows; y++) {
-        const REAL *patch = patches + y * s->stride * s->padded_row;
-        for (ptrdiff_t x = 0; x < s->w_conv; x++) {
-            NAMED(vec) p0 = NAMED(load)(patch), p1 = n_vectors > 1 ? NAMED(load)(patch + LANES) : p0;
-            for (int k = 0; k < n_filters; k++) {
-                NAMED(vec) number = NAMED(broadcast)(gradient[k]);
-                sum[k][0] = NAMED(fma_add)(number, p0, sum[k][0]);
-                if (n_vectors > 1)
-                    sum[k][1] = NAMED(fma_add)(number, p1, sum[k][1]);
-            }
-            patch += s->stride * s->n_channels;
-            gradient += s->n_filter;
-        }
-    }
-    for (int k = 0; k < n_filters; k++)
-        for (int v = 0; v < n_vectors; v++)
-            NAMED(store)(dw + k * patch_size + v * LANES, sum[k][v]);
-}
-
 /* db[k] += sum over pixels of gradient[pixel][k]. */
 static void NAMED(bias_gradient)(const conv_shape *s, const void *gradient_, void *db_)
 {
@@ -54,38 +25,23 @@ static void NAMED(bias_gradient)(const conv_shape *s, const void *gradient_, voi
             db[k] += gradient[k];
 }
 
-static void NAMED(dense_weight_gradient)(const conv_shape *s, const void *padded_, const void *gradient_, void *dw_)
+/* dw[k][column] += sum over pixels of gradient[pixel][k] * patch of the pixel[column]. */
+static void NAMED(dense_weight_gradient)(const conv_shape *s, const void *padded_, const void *gradient_, void *dw)
 {
     const ptrdiff_t at_once = NAMED(rows_in_cache)(s), patch_size = s->h_filter * s->run_padded;
     for (ptrdiff_t row = 0; row < s->h_conv; row += at_once) {
-        const ptrdiff_t n_rows = row + at_once < s->h_conv ? at_once : s->h_conv - row;
-        const REAL *gradient = (const REAL *)gradient_ + row * s->w_conv * s->n_filter;
         const REAL *padded = (const REAL *)padded_ + row * s->stride * s->padded_row;
-        for (ptrdiff_t k = 0, n_filters; k < s->n_filter; k += n_filters) {
-            const ptrdiff_t left = s->n_filter - k;
-            n_filters = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-            for (ptrdiff_t ky = 0; ky < s->h_filter; ky++)
-                for (ptrdiff_t column = 0; column < s->run_padded; column += 2 * LANES) {
-                    const REAL *patches = padded + ky * s->padded_row + column;
-                    REAL *dw = (REAL *)dw_ + k * patch_size + ky * s->run_padded + column;
-                    if (s->run_padded - column > LANES) {
-                        if (n_filters == TILE_ROWS)
-                            NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, TILE_ROWS, 2);
-                        else if (n_filters == 4)
-                            NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 4, 2);
-                        else if (n_filters == 2)
-                            NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 2, 2);
-                        else
-                            NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 1, 2);
-                    } else if (n_filters == TILE_ROWS)
-                        NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, TILE_ROWS, 1);
-                    else if (n_filters == 4)
-                        NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 4, 1);
-                    else if (n_filters == 2)
-                        NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 2, 1);
-                    else
-                        NAMED(dense_patches)(s, patches, gradient + k, n_rows, dw, 1, 1);
-                }
+        for (ptrdiff_t ky = 0; ky < s->h_filter; ky++) {
+            const NAMED(factors) factors = {
+                .left = (const REAL *)gradient_ + row * s->w_conv * s->n_filter,
+                .left_step = s->n_filter,
+                .right = padded + ky * s->padded_row,
+                .right_step = s->stride * s->n_channels,
+                .right_line = s->stride * s->padded_row,
+                .n_lines = row + at_once < s->h_conv ? at_once : s->h_conv - row,
+                .n_in_line = s->w_conv,
+            };
+            NAMED(add_products)(&factors, s->n_filter, s->run_padded, (REAL *)dw + ky * s->run_padded, patch_size);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #include "simd.h"
 
+#include "add_products_body.h"
 #include "pool_winner_body.h"
 
 #include <string.h>
@@ -233,34 +234,9 @@ static void NAMED(forward)(const conv_shape *s, ptrdiff_t n_images, const void *
     }
 }
 
-/* n_filters filters, n_vectors vectors of channels at one point:
- *     sums[k][c] += sum over tiles of gradients[tile][k] * values[tile][c]. */
-static ALWAYS_INLINE void NAMED(add_products)(const REAL *gradients, ptrdiff_t gradient_step, const REAL *values,
-                                              ptrdiff_t value_step, ptrdiff_t n_tiles, REAL *sums, ptrdiff_t sum_step,
-                                              int n_filters, int n_vectors)
-{
-    NAMED(vec) sum[TILE_ROWS][2];
-    for (int k = 0; k < n_filters; k++)
-        for (int v = 0; v < n_vectors; v++)
-            sum[k][v] = NAMED(load)(sums + k * sum_step + v * LANES);
-    for (ptrdiff_t t = 0; t < n_tiles; t++) {
-        NAMED(vec) v0 = NAMED(load)(values), v1 = n_vectors > 1 ? NAMED(load)(values + LANES) : v0;
-        for (int k = 0; k < n_filters; k++) {
-            NAMED(vec) number = NAMED(broadcast)(gradients[k]);
-            sum[k][0] = NAMED(fma_add)(number, v0, sum[k][0]);
-            if (n_vectors > 1)
-                sum[k][1] = NAMED(fma_add)(number, v1, sum[k][1]);
-        }
-        gradients += gradient_step;
-        values += value_step;
-    }
-    for (int k = 0; k < n_filters; k++)
-        for (int v = 0; v < n_vectors; v++)
-            NAMED(store)(sums + k * sum_step + v * LANES, sum[k][v]);
-}
-
+/* At each point, sums[k][c] += sum over tiles of gradients[tile][k] * values[tile][c]. */
 static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, const void *padded, const conv_shape *g,
-                                   const void *gradients_, ptrdiff_t tiles_at_once, void *scratch, void *sums_)
+                                   const void *gradients_, ptrdiff_t tiles_at_once, void *scratch, void *sums)
 {
     const ptrdiff_t n_tiles = n_images * s->tiles_down * s->tiles_across;
     const ptrdiff_t C_step = NAMED(whole_vectors)(s->n_channels), K_step = NAMED(whole_vectors)(s->n_filter);
@@ -282,32 +258,17 @@ static void NAMED(weight_gradient)(const conv_shape *s, ptrdiff_t n_images, cons
                 else
                     NAMED(tap_values)(from + k, g->padded_row, g->n_channels, TILE_RESULTS, 8, to + k, K_step);
         }
-        for (ptrdiff_t point = 0; point < n_points; point++)
-            for (ptrdiff_t k = 0, n_filters; k < s->n_filter; k += n_filters) {
-                const ptrdiff_t left = s->n_filter - k;
-                n_filters = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-                for (ptrdiff_t c = 0; c < C_step; c += 2 * LANES) {
-                    const REAL *gradient = gradients + point * K_step + k, *value = values + point * C_step + c;
-                    REAL *sums = (REAL *)sums_ + point * S + k * C_step + c;
-                    if (C_step - c > LANES) {
-                        if (n_filters == TILE_ROWS)
-                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 2);
-                        else if (n_filters == 4)
-                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 4, 2);
-                        else if (n_filters == 2)
-                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 2, 2);
-                        else
-                            NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 1, 2);
-                    } else if (n_filters == TILE_ROWS)
-                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, TILE_ROWS, 1);
-                    else if (n_filters == 4)
-                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 4, 1);
-                    else if (n_filters == 2)
-                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 2, 1);
-                    else
-                        NAMED(add_products)(gradient, G, value, V, n, sums, C_step, 1, 1);
-                }
-            }
+        for (ptrdiff_t point = 0; point < n_points; point++) {
+            const NAMED(factors) factors = {
+                .left = gradients + point * K_step,
+                .left_step = G,
+                .right = values + point * C_step,
+                .right_step = V,
+                .n_lines = 1,
+                .n_in_line = n,
+            };
+            NAMED(add_products)(&factors, s->n_filter, C_step, (REAL *)sums + point * S, C_step);
+        }
     }
 }
 
