@@ -53,8 +53,7 @@ static void NAMED(unpack_back)(const conv_shape *s, const void *back, ptrdiff_t 
                 *to++ = from[ky * s->run_padded + kx * s->n_channels + c];
 }
 
-/* Of images whose channels lie apart: more would push each other out of the fastest cache where images are pages apart.
- */
+/* Where channels lie apart; if they lie pages apart, more would push each other out of the fastest cache. */
 enum { NAMED(channels_at_once) = 4 };
 
 static void NAMED(pad)(const conv_shape *s, const void *x_, image_layout layout, void *padded_)
