@@ -62,10 +62,8 @@ PYTHON_TESTS = {
 C_TESTS = {
     "_im2col.pyx im2col.c": ["im2col"],
     "_pooling.pyx maxpool.c avgpool.c": ["maxpool", "avgpool"],
-    "_conv.pyx conv.c conv_body.h conv_dense_body.h conv_sparse_body.h winograd.c winograd_body.h": [
-        "conv",
-        "winograd",
-    ],
+    "_conv.pyx conv.c conv_body.h conv_dense_body.h conv_sparse_body.h add_products_body.h "
+    "winograd.c winograd_body.h winograd_tile_body.h": ["conv", "winograd"],
     "_matmul.pyx matmul.c matmul_body.h": ["passes", "layers"],
     "_norm.pyx norm.c norm_body.h": ["norm_engine", "layers"],
     "_update.pyx update.c": ["passes", "optimizers"],
