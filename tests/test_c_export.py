@@ -167,6 +167,14 @@ def test_two_networks_in_one_program(rng, tmp_path):
     assert not {"malloc", "calloc", "free"} & set(names)
 
 
+def test_a_norm_whose_eps_is_below_its_precision(tmp_path):
+    """As in the network it is not rounded to 0, by which a channel that never varies would be divided."""
+    norm = BatchNorm((1, 8, 8), eps=1e-50)
+    norm.buffers[1] = np.zeros(1, np.float32)
+    NeuralNet([norm, Flatten(), FullyConnected(64, 2, rng=0)]).to_c(tmp_path / "net.c")
+    assert (tmp_path / "net.c").stat().st_size > 1000
+
+
 def test_every_number_is_exact(tmp_path):
     net = NeuralNet([FullyConnected(3, 3)])
     numbers = [0.1, -0.0, 1e-45, 3.4028235e38, 1.1754944e-38, 1 / 3, -1, 65504, 2**-24]

@@ -43,7 +43,10 @@ def test_mnist():
     assert len(load_data(classes=data.classes).training[1]) == 60_000
     with pytest.raises(DataFormatError, match=r"its classes are 0, 1, .*, not the model's"):
         load_data(classes=["cat", "dog"])
-    with pytest.raises(ValueError, match="holds no pictures: size, channels, preparation and broken are for those"):
+    with pytest.raises(
+        ValueError,
+        match=r"^the package's MNIST holds no pictures: size, channels, preparation and broken are for those",
+    ):
         load_data(size=8)
 
 
