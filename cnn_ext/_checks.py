@@ -101,6 +101,11 @@ def check_float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     return found
 
 
+def type_and_length(value: Any) -> str:
+    """Return what a message says of a value that should be a pair: "tuple of length 3", "float"."""
+    return type(value).__name__ + (f" of length {len(value)}" if isinstance(value, (tuple, list)) else "")
+
+
 def check_image_shape(name: str, shape: Any) -> tuple[int, int, int]:
     """Return `shape` as a tuple (C, H, W) of ints >= 1."""
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:

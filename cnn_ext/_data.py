@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from typing import Any
 
 from ._class_names import classes_of
-from ._failures import BAD_DATA, NO_DATA, USAGE, Failure, failing
+from ._failures import BAD_DATA, NO_DATA, USAGE, Failure, did_you_mean, failing
 from .datasets.image_data import ImageData
 from .datasets.sources import PICTURES, kind_of, load_data
 from .errors import CheckpointError, DataFormatError
@@ -21,10 +20,9 @@ TEST_SIZE = 10_000
 
 def load_network(name: str, flag: str) -> NeuralNet:
     """Return a network of the package or of a file."""
-    near = difflib.get_close_matches(name, PRETRAINED, n=1, cutoff=0.75)
-    hint = f", did you mean {near[0]}?" if near else ""
+    known = f"{', '.join(PRETRAINED)}{did_you_mean(name, PRETRAINED)}"
     with (
-        failing(NO_DATA, OSError, f"{flag}: neither a file nor one of {', '.join(PRETRAINED)}{hint}"),
+        failing(NO_DATA, OSError, f"{flag}: neither a file nor one of {known}"),
         failing(BAD_DATA, CheckpointError, flag),
     ):
         return load_pretrained(name) if name in PRETRAINED else NeuralNet.load(name)

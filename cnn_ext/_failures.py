@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from ._checks import is_inside
@@ -33,16 +33,19 @@ def told(program: str, error: Failure | KeyboardInterrupt, interrupted: str) -> 
     return error.code
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message that names the known word which is nearest, if one is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    return f", did you mean {near[0]}?" if near else ""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser to which a bad flag is a Failure, told with the flag that was meant where one is near."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            near = difflib.get_close_matches(
-                unknown[0].partition("=")[0], self._option_string_actions, n=1, cutoff=0.75
-            )
-            hint = f", did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return known
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_instance
+from ._checks import check_instance, type_and_length
 from .batches import as_indexable, as_labels, check_lengths
 from .callbacks import Callback
 from .distributed import check_parallel
@@ -40,14 +40,13 @@ def check_run(
         kind = type(callback)
         if kind.state is not Callback.state and kind.restore is Callback.restore:
             raise DTypeError(f"callbacks[{i}] ({kind.__name__}) has a state, but no restore that would take it back")
-        strange = [name for name in dir(kind) if name.startswith("on_") and not hasattr(Callback, name)]
-        if strange := [name for name in strange if callable(getattr(kind, name))]:
+        others = (name for name in dir(kind) if name.startswith("on_") and name not in CALLED)
+        if strange := [name for name in others if callable(getattr(kind, name))]:
             message = f"callbacks[{i}] ({kind.__name__}): {', '.join(strange)} is never called; {', '.join(CALLED)} are"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
     if validation is not None:
         if not isinstance(validation, Sequence) or isinstance(validation, str) or len(validation) != 2:
-            length = f" of length {len(validation)}" if isinstance(validation, (tuple, list)) else ""
-            raise DTypeError(f"validation must be a tuple (X, y), got {type(validation).__name__}{length}")
+            raise DTypeError(f"validation must be a tuple (X, y), got {type_and_length(validation)}")
         try:
             check_data(net, *validation)
             labels = as_labels(validation[1])

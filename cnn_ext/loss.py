@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._checks import as_array, check_real, is_float
+from ._checks import as_array, check_real, is_float, type_and_length
 from ._types import Array
 from .errors import DTypeError, NonFiniteError, ShapeError
 from .layers.base import as_float_array
@@ -214,8 +214,7 @@ def loss_of(loss_func: LossFunction, scores: Array, *of_rows: Any) -> tuple[floa
     """Return what a loss gives for scores and labels, the mean as a float; raise where it is no number."""
     result: Any = loss_func(scores, *of_rows)
     if not isinstance(result, (tuple, list)) or len(result) != 2:
-        got = f"{type(result).__name__}{f' of length {len(result)}' if isinstance(result, (tuple, list)) else ''}"
-        raise DTypeError(f"loss_func must return (mean loss, gradient of the scores), got {got}")
+        raise DTypeError(f"loss_func must return (mean loss, gradient of the scores), got {type_and_length(result)}")
     loss = as_array("loss", result[0])
     if loss.dtype.kind not in "fiu":
         raise DTypeError(f"loss_func must return a real number as its mean loss, got {result[0]!r:.80}")
