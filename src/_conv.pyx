@@ -414,7 +414,8 @@ cdef void add_partial_sums(void *context, Py_ssize_t part) noexcept nogil:
 def backward(
     windows, bint relu, Py_ssize_t pool, Py_ssize_t tile, const real[::1] dout, const real[::1] out,
     bint out_channels_last, const uint8_t[::1] places, const real[::1] padded, uint8_t[::1] wild, const real[::1] w,
-    real[::1] packed, uint8_t[::1] scratch, real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx, bint x_channels_last,
+    real[::1] packed, uint8_t[::1] scratch, real[::1] partial, real[::1] dw, real[::1] db, real[::1] dx,
+    bint x_channels_last,
 ):
     """Fill `dw`, `db` and, unless it is empty, `dx` from the gradient `dout`; the rest is what `forward` left.
 

@@ -41,6 +41,20 @@ static ALWAYS_INLINE void NAMED(add_products_of_tile)(const NAMED(factors) *f, p
             NAMED(store)(sums + r * sum_step + v * LANES, sum[r][v]);
 }
 
+/* The same for a number of rows that is one of these four. */
+static ALWAYS_INLINE void NAMED(add_products_of_rows)(const NAMED(factors) *f, ptrdiff_t row, ptrdiff_t column,
+                                                      REAL *sums, ptrdiff_t sum_step, ptrdiff_t n_rows, int n_vectors)
+{
+    if (n_rows == TILE_ROWS)
+        NAMED(add_products_of_tile)(f, row, column, sums, sum_step, TILE_ROWS, n_vectors);
+    else if (n_rows == 4)
+        NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 4, n_vectors);
+    else if (n_rows == 2)
+        NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 2, n_vectors);
+    else
+        NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 1, n_vectors);
+}
+
 /* All rows and columns, of these whole vectors. */
 static void NAMED(add_products)(const NAMED(factors) *f, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL *sums,
                                 ptrdiff_t sum_step)
@@ -49,22 +63,9 @@ static void NAMED(add_products)(const NAMED(factors) *f, ptrdiff_t n_rows, ptrdi
         const ptrdiff_t left = n_rows - row;
         at_once = left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         for (ptrdiff_t column = 0; column < n_columns; column += 2 * LANES)
-            if (n_columns - column > LANES) {
-                if (at_once == TILE_ROWS)
-                    NAMED(add_products_of_tile)(f, row, column, sums, sum_step, TILE_ROWS, 2);
-                else if (at_once == 4)
-                    NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 4, 2);
-                else if (at_once == 2)
-                    NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 2, 2);
-                else
-                    NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 1, 2);
-            } else if (at_once == TILE_ROWS)
-                NAMED(add_products_of_tile)(f, row, column, sums, sum_step, TILE_ROWS, 1);
-            else if (at_once == 4)
-                NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 4, 1);
-            else if (at_once == 2)
-                NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 2, 1);
+            if (n_columns - column > LANES)
+                NAMED(add_products_of_rows)(f, row, column, sums, sum_step, at_once, 2);
             else
-                NAMED(add_products_of_tile)(f, row, column, sums, sum_step, 1, 1);
+                NAMED(add_products_of_rows)(f, row, column, sums, sum_step, at_once, 1);
     }
 }
